@@ -1,0 +1,180 @@
+# make            bin/rayctl: release, fully static, stripped; its symbols are in build/release/rayctl.debug
+# make demo       a Ray cluster of three nodes on this machine computes pi
+# make test       every test: lint, units, functional      make unit ONLY='[tag]'    make functional ONLY='10-* pull'
+# make bench      figures beside those of peers             make fuzz TIME=60 ONLY=name
+# make lint       layers, house rules, layout               make tidy (clang-tidy: slow)
+# make dist       dist/rayctl-VERSION-linux-ARCH            make install | uninstall PREFIX=/usr/local DESTDIR=
+# MODE=dev        -O0 in build/dev (with ccache)            MODE=asan: ASan and UBSan; runs the units
+# Each works first on a bare Debian 12: as root it installs what it lacks, else it says what to install. V=1 shows commands.
+VERSION := 0.1.0
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+
+# `make build/dev/obj/oci/store.o` means MODE=dev
+MODE ?= $(or $(word 2,$(subst /, ,$(firstword $(filter build/%,$(MAKECMDGOALS))))),release)
+ifeq ($(filter $(MODE),release dev asan fuzz),)
+$(error MODE is '$(MODE)': it must be release, dev, asan or fuzz)
+endif
+O := build/$(MODE)
+ARCH := $(shell uname -m)
+DEPS_PREFIX := $(shell tests/deps/deps.sh --prefix)
+
+Q := $(if $(V),,@)
+say = @printf '  %-6s %s\n' '$(1)' '$(2)'
+
+# --- flags ---
+CXX_release := g++
+CXX_dev := g++
+CXX_asan := g++
+CXX_fuzz := clang++
+ifneq ($(filter default undefined,$(origin CXX)),)
+CXX := $(CXX_$(MODE))
+endif
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT_release := -O2 -g1 -ffile-prefix-map=$(CURDIR)=.
+OPT_dev := -O0 -g1
+OPT_asan := -O1 -g1 $(SANITIZE)
+OPT_fuzz := -O1 -g1 $(SANITIZE) -fsanitize=fuzzer-no-link
+LINK_release := -static -Wl,--gc-sections
+LINK_dev := -static
+LINK_asan := $(SANITIZE)
+LINK_fuzz := $(SANITIZE)
+WERROR ?= $(if $(filter release,$(MODE)),,1)
+WARNINGS := -Wall -Wextra -Wpedantic -Wno-missing-field-initializers $(if $(filter-out 0,$(WERROR)),-Werror)
+CPPFLAGS := -Isrc -isystem $(DEPS_PREFIX)/include
+CXXFLAGS := -std=c++20 $(OPT_$(MODE)) -pthread -ffunction-sections -fdata-sections $(WARNINGS)
+# tests are compiled once and run once: their own code isn't worth optimising
+TEST_CXXFLAGS := $(if $(filter release,$(MODE)),$(patsubst -O2,-O0,$(CXXFLAGS)),$(CXXFLAGS)) -Itests
+LDFLAGS := $(LINK_$(MODE)) -pthread -L$(DEPS_PREFIX)/lib
+LDLIBS := -larchive -lcurl -lcares -lnghttp2 -lssl -lcrypto -lisal -lzstd -lz -lseccomp -lyaml -lpugixml -ldl
+
+# worktrees share the cache: paths are relative, so the directory needn't be part of the hash
+CCACHE ?= $(if $(filter release,$(MODE)),,$(shell command -v ccache))
+export CCACHE_NOHASHDIR := 1
+COMPILE = $(CCACHE) $(CXX) $(CPPFLAGS) $(CXXFLAGS)
+
+# --- what there is ---
+SOURCES := $(sort $(shell find src -name '*.cc'))
+UNIT_SOURCES := $(sort $(shell find tests/unit -name '*.cc'))
+FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/*.cc))
+LIBRARY := $(O)/librayctl.a
+LIBRARY_OBJECTS := $(patsubst src/%.cc,$(O)/obj/%.o,$(filter-out src/cli/main.cc,$(SOURCES)))
+MAIN_OBJECT := $(O)/obj/cli/main.o
+UNIT_OBJECTS := $(patsubst tests/unit/%.cc,$(O)/unit/%.o,$(UNIT_SOURCES))
+UNITS := $(O)/units
+FUZZERS := $(patsubst tests/fuzz/%.cc,build/fuzz/bin/%,$(FUZZ_SOURCES))
+BINARY := $(if $(filter release,$(MODE)),bin/rayctl,$(O)/rayctl)
+
+.PHONY: all deps units unit functional test bench fuzz fuzzers lint tidy format demo dist install uninstall clean FORCE
+all: $(BINARY)
+
+deps:
+	@tests/deps/deps.sh build
+# a newer revision of a library in Debian's archive is taken by: make deps-update
+deps-%:
+	$(if $(filter update,$*),@tests/deps/deps.sh --update build,@tests/deps/deps.sh $(subst -, ,$*))
+
+# --- objects, library, binary ---
+$(O)/flags: FORCE
+	@mkdir -p $(O); echo '$(COMPILE) $(LDFLAGS) $(LDLIBS)' | cmp -s - $@ || echo '$(COMPILE) $(LDFLAGS) $(LDLIBS)' >$@
+
+$(O)/obj/%.o: src/%.cc $(O)/flags | deps
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+# the one file that knows the version
+isal_version = $$(cut -d- -f1 $(DEPS_PREFIX)/.stamp-libisal)
+$(O)/obj/base/version.o: CPPFLAGS += -DRAYCTL_VERSION='"$(VERSION)"' -DRAYCTL_ISAL_VERSION="\"$(isal_version)\""
+$(O)/obj/base/version.o: Makefile
+
+# the list of members is a prerequisite, so that a removed source leaves the archive
+$(O)/members: FORCE
+	@mkdir -p $(O); echo '$(LIBRARY_OBJECTS)' | cmp -s - $@ || echo '$(LIBRARY_OBJECTS)' >$@
+$(LIBRARY): $(LIBRARY_OBJECTS) $(O)/members
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcsT $@ $(LIBRARY_OBJECTS)
+
+$(O)/rayctl: $(MAIN_OBJECT) $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)tests/deps/link.sh $(CXX) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+bin/rayctl: build/release/rayctl
+	$(call say,STRIP,$@)
+	@mkdir -p bin
+	$(Q)objcopy --only-keep-debug $< $<.debug
+	$(Q)objcopy --strip-all --add-gnu-debuglink=$<.debug $< $@
+
+# --- tests ---
+$(O)/unit/%.o: tests/unit/%.cc $(O)/flags | deps deps-unit
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CCACHE) $(CXX) $(CPPFLAGS) $(TEST_CXXFLAGS) -MMD -MP -c -o $@ $<
+$(UNITS): $(UNIT_OBJECTS) $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)tests/deps/link.sh $(CXX) $(LDFLAGS) -o $@ $(UNIT_OBJECTS) $(LIBRARY) $(LDLIBS) -lCatch2WithMain
+units: $(UNITS)
+
+export RAYCTL_BUILD := $(CURDIR)/$(O)
+export RAYCTL := $(CURDIR)/$(BINARY)
+export RAYCTL_MODE := $(MODE)
+unit: $(UNITS)
+	@tests/run.sh unit
+functional: $(BINARY) deps-test
+	@tests/run.sh functional
+lint: deps-lint
+	@tests/run.sh lint
+test: $(BINARY) $(UNITS) deps-lint deps-test
+	@tests/run.sh lint unit functional
+bench: $(BINARY) deps-test deps-bench
+	@tests/run.sh bench
+demo: $(BINARY) deps-test
+	@tests/demo/run.sh
+
+tidy: compile_commands.json deps-lint
+	$(Q)printf '%s\n' $(SOURCES) | xargs -P "$$(nproc)" -n 1 clang-tidy --quiet -p .
+format: deps-lint
+	$(Q)find src tests -name '*.cc' -o -name '*.h' | xargs clang-format -i
+
+# --- fuzzing: everything is compiled by clang in build/fuzz ---
+TIME ?= 30
+build/fuzz/bin/%: tests/fuzz/%.cc $(O)/flags $(LIBRARY) | deps deps-fuzz
+	$(call say,FUZZER,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -Itests -MMD -MP -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+ifeq ($(MODE),fuzz)
+fuzzers: $(FUZZERS)
+fuzz: fuzzers
+	@TIME='$(TIME)' tests/run.sh fuzz
+else
+fuzz fuzzers: deps deps-fuzz
+	@$(MAKE) --no-print-directory MODE=fuzz $@
+endif
+
+# --- for editors and clang-tidy ---
+compile_commands.json: $(O)/flags $(SOURCES) $(UNIT_SOURCES)
+	$(call say,JSON,$@)
+	@{ sep='['; for s in $(SOURCES) $(UNIT_SOURCES); do \
+	  printf '%s\n{"directory": "%s", "file": "%s", "command": "%s -c %s"}' "$$sep" '$(CURDIR)' "$$s" \
+	    '$(CXX) $(CPPFLAGS) -DRAYCTL_VERSION=\\"\\" -DRAYCTL_ISAL_VERSION=\\"\\" $(CXXFLAGS) -Itests' "$$s"; sep=,; done; printf '\n]\n'; } >$@
+
+# --- one file on PATH is the whole installation; manual and completions come from its own table of commands ---
+PREFIX ?= /usr/local
+DIST := dist/rayctl-$(VERSION)-linux-$(ARCH)
+dist: bin/rayctl
+	$(call say,DIST,$(DIST))
+	$(Q)install -D -m 755 bin/rayctl $(DIST)
+	$(Q)cd dist && sha256sum $(notdir $(DIST)) >SHA256SUMS
+install: bin/rayctl
+	$(Q)tests/install.sh install '$(DESTDIR)$(PREFIX)' bin/rayctl
+uninstall:
+	$(Q)tests/install.sh uninstall '$(DESTDIR)$(PREFIX)'
+
+clean:
+	$(Q)rm -rf build bin dist compile_commands.json
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
