@@ -146,7 +146,9 @@ void Child::kill(int signal) const {
   if (pid_ > 0) ::kill(pid_, signal);  // not reaped yet, so the pid is still this child's
 }
 
-pid_t Child::release() { return std::exchange(pid_, -1); }
+pid_t Child::release() {
+  return std::exchange(pid_, -1);
+}
 
 Output run_captured(Command command, std::string_view input, size_t limit) {
   Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
@@ -169,7 +171,8 @@ Output run_captured(Command command, std::string_view input, size_t limit) {
     kept.append(buffer, std::min(static_cast<size_t>(n), limit - std::min(limit, kept.size())));
   };
   while (out.read || err.read) {
-    pollfd watched[3] = {{out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {in.write.get(), POLLOUT, 0}};
+    pollfd watched[3] = {
+        {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {in.write.get(), POLLOUT, 0}};
     if (::poll(watched, 3, -1) < 0) continue;
     if (watched[0].revents) drain(out.read, result.out);
     if (watched[1].revents) drain(err.read, result.err);

@@ -14,12 +14,12 @@ namespace rayctl {
 
 // What to run. An fd of -1 means /dev/null; the default is the parent's own.
 struct Command {
-  std::vector<std::string> argv;                         // argv[0] is searched in PATH when it has no '/'
-  std::optional<std::vector<std::string>> env = {};      // "K=V"; the parent's when empty
+  std::vector<std::string> argv;                     // argv[0] is searched in PATH when it has no '/'
+  std::optional<std::vector<std::string>> env = {};  // "K=V"; the parent's when empty
   std::string cwd = {};
   int in = 0, out = 1, err = 2;
-  std::vector<std::pair<int, int>> fds = {};             // (ours, number in the child > 2); all above are closed
-  bool new_session = false;                              // setsid
+  std::vector<std::pair<int, int>> fds = {};  // (ours, number in the child > 2); all above are closed
+  bool new_session = false;                   // setsid
 };
 
 struct Exit {
@@ -40,11 +40,11 @@ class Child {
   ~Child();
 
   Exit wait();
-  std::optional<Exit> poll();                                // without waiting
+  std::optional<Exit> poll();                                    // without waiting
   std::optional<Exit> wait_for(std::chrono::milliseconds time);  // empty when it still runs
-  Exit stop(std::chrono::milliseconds grace);                // SIGTERM, then SIGKILL after `grace`
+  Exit stop(std::chrono::milliseconds grace);                    // SIGTERM, then SIGKILL after `grace`
   void kill(int signal) const;
-  pid_t release();                                           // no longer ours to kill or reap
+  pid_t release();  // no longer ours to kill or reap
   pid_t pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
 
@@ -59,7 +59,8 @@ struct Output {
   std::string out, err;
 };
 
-// Runs to the end with `input` on stdin; keeps at most `limit` bytes of each stream (the rest is read and dropped).
+// Runs to the end with `input` on stdin; keeps at most `limit` bytes of each stream (the rest is read and
+// dropped).
 Output run_captured(Command command, std::string_view input = {}, size_t limit = 1 << 20);
 
 }  // namespace rayctl

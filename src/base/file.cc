@@ -132,14 +132,17 @@ void write_existing(const std::string& path, std::string_view bytes) {
   Fd fd = open_file(path, O_WRONLY);
   ssize_t n = write(fd.get(), bytes.data(), bytes.size());
   check(n, "cannot write '{}' to '{}'", bytes, path);
-  if (static_cast<size_t>(n) != bytes.size()) throw Error("cannot write '{}' to '{}': short write", bytes, path);
+  if (static_cast<size_t>(n) != bytes.size())
+    throw Error("cannot write '{}' to '{}': short write", bytes, path);
 }
 
 Fd open_file(const std::string& path, int flags, mode_t mode) {
   return Fd{check(open(path.c_str(), flags | O_CLOEXEC, mode), "cannot open '{}'", path)};
 }
 
-Fd open_directory(const std::string& path) { return open_file(path, O_RDONLY | O_DIRECTORY); }
+Fd open_directory(const std::string& path) {
+  return open_file(path, O_RDONLY | O_DIRECTORY);
+}
 
 Fd open_in_root(int root, const std::string& path, int flags, mode_t mode) {
   open_how how{};
@@ -161,7 +164,9 @@ Fd open_in_root_checked(int root, const std::string& path, int flags, mode_t mod
   return fd;
 }
 
-bool exists(const std::string& path) { return status(path).has_value(); }
+bool exists(const std::string& path) {
+  return status(path).has_value();
+}
 
 std::optional<struct stat> status(const std::string& path) {
   struct stat info;
@@ -215,7 +220,9 @@ std::string absolute(const std::string& path) {
 
 TempDir::TempDir(const std::string& parent) {
   const char* from_environment = std::getenv("TMPDIR");
-  std::string base = !parent.empty() ? parent : from_environment && *from_environment ? from_environment : "/tmp";
+  std::string base = !parent.empty()                         ? parent
+                     : from_environment && *from_environment ? from_environment
+                                                             : "/tmp";
   path_ = join(base, "rayctl-" + random_suffix());
   check(mkdir(path_.c_str(), 0700), "cannot make directory '{}'", path_);
 }

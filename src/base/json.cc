@@ -18,13 +18,15 @@ class Guard {
   bool operator()(int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
     using Event = nlohmann::json::parse_event_t;
     if (event == Event::object_start || event == Event::array_start) {
-      if (depth >= max_depth_) throw Error("cannot parse '{}': nested deeper than {} levels", name_, max_depth_);
+      if (depth >= max_depth_)
+        throw Error("cannot parse '{}': nested deeper than {} levels", name_, max_depth_);
       if (event == Event::object_start) keys_.emplace_back();
     } else if (event == Event::object_end) {
       keys_.pop_back();
     } else if (event == Event::key) {
       const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys_.back().insert(key).second) throw Error("cannot parse '{}': key '{}' appears twice", name_, key);
+      if (!keys_.back().insert(key).second)
+        throw Error("cannot parse '{}': key '{}' appears twice", name_, key);
     }
     return true;
   }
@@ -40,15 +42,19 @@ class Guard {
 Json Json::parse(std::string_view text, std::string name, int max_depth) {
   try {
     Guard guard(name, max_depth);
-    auto root = std::make_shared<const nlohmann::json>(nlohmann::json::parse(
-        text, [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& v) { return guard(depth, event, v); }));
+    auto root = std::make_shared<const nlohmann::json>(
+        nlohmann::json::parse(text, [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& v) {
+          return guard(depth, event, v);
+        }));
     const nlohmann::json* value = root.get();
     return Json{std::move(root), value, std::move(name)};
   } catch (const nlohmann::json::parse_error& e) {
-    // what() reads "[json.exception.parse_error.101] parse error at line 1, column 2: …": keep the part for people.
+    // what() reads "[json.exception.parse_error.101] parse error at line 1, column 2: …": keep the part for
+    // people.
     std::string_view what = e.what();
     size_t start = what.find("] ");
-    throw Error("cannot parse '{}': {}", name, start == std::string_view::npos ? what : what.substr(start + 2));
+    throw Error("cannot parse '{}': {}", name,
+                start == std::string_view::npos ? what : what.substr(start + 2));
   }
 }
 
@@ -56,11 +62,21 @@ void Json::mismatch(std::string_view expected) const {
   throw Error("{}: expected {}, found {}", path_, expected, value_->type_name());
 }
 
-bool Json::is_null() const { return value_->is_null(); }
-bool Json::is_object() const { return value_->is_object(); }
-bool Json::is_array() const { return value_->is_array(); }
-bool Json::is_string() const { return value_->is_string(); }
-bool Json::is_number() const { return value_->is_number(); }
+bool Json::is_null() const {
+  return value_->is_null();
+}
+bool Json::is_object() const {
+  return value_->is_object();
+}
+bool Json::is_array() const {
+  return value_->is_array();
+}
+bool Json::is_string() const {
+  return value_->is_string();
+}
+bool Json::is_number() const {
+  return value_->is_number();
+}
 
 std::optional<Json> Json::find(std::string_view key) const {
   if (!value_->is_object()) mismatch("an object");
@@ -69,7 +85,9 @@ std::optional<Json> Json::find(std::string_view key) const {
   return Json{root_, &*it, fmt::format("{}.{}", path_, key)};
 }
 
-bool Json::has(std::string_view key) const { return find(key).has_value(); }
+bool Json::has(std::string_view key) const {
+  return find(key).has_value();
+}
 
 Json Json::at(std::string_view key) const {
   if (auto found = find(key)) return *found;
@@ -153,7 +171,8 @@ std::vector<std::string> Json::strings_or_empty(std::string_view key) const {
 
 void Json::only(std::initializer_list<std::string_view> keys) const {
   for (const auto& [key, value] : members())
-    if (std::find(keys.begin(), keys.end(), key) == keys.end()) throw Error("{}: unknown key '{}'", path_, key);
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      throw Error("{}: unknown key '{}'", path_, key);
 }
 
 }  // namespace rayctl

@@ -1,4 +1,5 @@
-// A checked, read-only view of a JSON document: every error names the path, and no number changes its sign silently.
+// A checked, read-only view of a JSON document: every error names the path, and no number changes its sign
+// silently.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,7 @@ class Json {
   uint64_t size() const;  // an integer >= 0
   int64_t integer() const;
   double number() const;
-  std::vector<std::string> strings() const;             // an array of strings
+  std::vector<std::string> strings() const;               // an array of strings
   std::map<std::string, std::string> string_map() const;  // an object of strings
 
   std::string string_or(std::string_view key, std::string fallback) const;

@@ -36,6 +36,8 @@ Paths default_paths() {
   return paths;
 }
 
-bool running_as_root() { return geteuid() == 0; }
+bool running_as_root() {
+  return geteuid() == 0;
+}
 
 }  // namespace rayctl

@@ -72,7 +72,8 @@ TEST_CASE("a child's streams and exit are told") {
   CHECK(result.out == "in");
   CHECK(result.err == "no\n");
   CHECK(describe(result.exit) == "exit code 3");
-  CHECK_THROWS_WITH(Child::spawn({.argv = {"/no/such/bin"}}), "cannot run '/no/such/bin': No such file or directory");
+  CHECK_THROWS_WITH(Child::spawn({.argv = {"/no/such/bin"}}),
+                    "cannot run '/no/such/bin': No such file or directory");
 }
 
 TEST_CASE("output over the limit is dropped, not waited for") {
@@ -82,7 +83,8 @@ TEST_CASE("output over the limit is dropped, not waited for") {
 }
 
 TEST_CASE("a child that ignores TERM is killed after the grace") {
-  Child child = Child::spawn({.argv = {"sh", "-c", "trap '' TERM; echo; while :; do sleep 0.05; done"}, .out = -1});
+  Child child =
+      Child::spawn({.argv = {"sh", "-c", "trap '' TERM; echo; while :; do sleep 0.05; done"}, .out = -1});
   CHECK_FALSE(child.wait_for(100ms));
   CHECK(describe(child.stop(50ms)) == "killed by signal 9 (Killed)");
 }

@@ -24,7 +24,8 @@ TEST_CASE("a member is found by key and errors name the path") {
   Json doc = Json::parse(R"({"a":[{"size":7}],"n":null})", "doc");
   CHECK(doc.at("a").items()[0].at("size").size() == 7);
   CHECK_FALSE(doc.has("n"));
-  CHECK(error_of(R"({"a":[{}]})", [](const Json& d) { d.at("a").items()[0].at("size"); }) == "doc.a[0].size: missing");
+  CHECK(error_of(R"({"a":[{}]})", [](const Json& d) { d.at("a").items()[0].at("size"); }) ==
+        "doc.a[0].size: missing");
 }
 
 TEST_CASE("a negative number is not a size") {
