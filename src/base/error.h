@@ -17,18 +17,18 @@ class Error : public std::exception {
   explicit Error(fmt::format_string<A...> format, A&&... args)
       : message_(fmt::format(format, std::forward<A>(args)...)) {}
 
-  // Puts "context: " in front of the message; the caller that knows the context adds it and rethrows.
+  // Puts "context: " in front of the message; the caller that knows the context adds it and rethrows with
+  // `throw;`
+  // (`throw e;` would slice a SysError).
   template <class... A>
-  Error& prefix(fmt::format_string<A...> format, A&&... args) {
+  void prefix(fmt::format_string<A...> format, A&&... args) {
     message_ = fmt::format(format, std::forward<A>(args)...) + ": " + message_;
-    return *this;
   }
 
   // Adds " (hint)": what the user can do about it.
   template <class... A>
-  Error& hint(fmt::format_string<A...> format, A&&... args) {
+  void hint(fmt::format_string<A...> format, A&&... args) {
     message_ += " (" + fmt::format(format, std::forward<A>(args)...) + ")";
-    return *this;
   }
 
   const char* what() const noexcept override { return message_.c_str(); }

@@ -101,9 +101,10 @@ class Screen {
     std::lock_guard lock(mutex_);
     if (std::exchange(activity.finished, true) || !enabled(Level::info)) return;
     std::string size = activity.total ? " " + human_size(activity.total) : "";
-    std::string text =
-        fmt::format("{}{} {} {}", activity.name, size, outcome, human_duration(Clock::now() - activity.started));
-    write_above(options_.format == LogFormat::json ? json_line(Level::info, text) : text_line(Level::info, text));
+    std::string text = fmt::format("{}{} {} {}", activity.name, size, outcome,
+                                   human_duration(Clock::now() - activity.started));
+    write_above(options_.format == LogFormat::json ? json_line(Level::info, text)
+                                                   : text_line(Level::info, text));
   }
 
  private:
@@ -204,8 +205,12 @@ class Screen {
 
 }  // namespace
 
-void set_log(const LogOptions& options) { Screen::instance().configure(options); }
-bool log_enabled(Level level) { return Screen::instance().enabled(level); }
+void set_log(const LogOptions& options) {
+  Screen::instance().configure(options);
+}
+bool log_enabled(Level level) {
+  return Screen::instance().enabled(level);
+}
 
 void log_line(Level level, std::string_view text) noexcept {
   try {
@@ -233,46 +238,21 @@ Activity::Activity(std::string name, uint64_t total) : state_(std::make_shared<S
   state_->total = total;
   Screen::instance().add(state_);
 }
-Activity::~Activity() { Screen::instance().remove(state_); }
-void Activity::advance(uint64_t amount) { Screen::instance().advance(*state_, amount); }
-void Activity::rename(std::string name) { Screen::instance().rename(*state_, std::move(name)); }
-void Activity::finish(std::string_view outcome) { Screen::instance().finish(*state_, outcome); }
-
-std::string human_size(uint64_t bytes) {
-  static constexpr const char* units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
-  double value = static_cast<double>(bytes);
-  int unit = 0;
-  while (value >= 999.5 && unit < 5) {
-    value /= 1000;
-    ++unit;
-  }
-  if (unit == 0) return fmt::format("{} B", bytes);
-  int decimals = value < 9.95 ? 2 : value < 99.5 ? 1 : 0;
-  return fmt::format("{:.{}f} {}", value, decimals, units[unit]);
+Activity::~Activity() {
+  Screen::instance().remove(state_);
+}
+void Activity::advance(uint64_t amount) {
+  Screen::instance().advance(*state_, amount);
+}
+void Activity::rename(std::string name) {
+  Screen::instance().rename(*state_, std::move(name));
+}
+void Activity::finish(std::string_view outcome) {
+  Screen::instance().finish(*state_, outcome);
 }
 
-std::string human_duration(std::chrono::nanoseconds d) {
-  double seconds = std::chrono::duration<double>(d).count();
-  if (seconds < 60) return fmt::format("{:.{}f}s", seconds, seconds < 10 ? 2 : 1);
-  auto whole = static_cast<int64_t>(seconds);
-  if (whole < 3600) return fmt::format("{}m {:02}s", whole / 60, whole % 60);
-  return fmt::format("{}h {:02}m", whole / 3600, whole / 60 % 60);
-}
-
-bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
-
-std::string printable(std::string_view text) {
-  std::string shown;
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f)
-      shown += c;
-    else if (c == '\t')
-      shown += ' ';
-    else
-      shown += fmt::format("\\x{:02x}", byte);
-  }
-  return shown;
+bool stdout_is_terminal() {
+  return isatty(STDOUT_FILENO) == 1;
 }
 
 }  // namespace rayctl

@@ -1,4 +1,5 @@
-// What the program says: levels, three forms (plain, JSON lines, terminal), and progress that shares the terminal.
+// What the program says: levels, three forms (plain, JSON lines, terminal), and progress that shares the
+// terminal.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,6 +10,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+
+#include "base/text.h"
 
 namespace rayctl {
 
@@ -23,8 +26,8 @@ struct LogOptions {
   bool timestamps = false;  // "2026-11-24T10:00:00.123Z " in front of each text line (services)
 };
 
-// Sets the process's log; messages go to stderr. Before the call: text, info. Colour and bars are used only on a
-// terminal without NO_COLOR and TERM=dumb.
+// Sets the process's log; messages go to stderr. Before the call: text, info. Colour and bars are used only
+// on a terminal without NO_COLOR and TERM=dumb.
 void set_log(const LogOptions& options);
 bool log_enabled(Level level);
 void log_line(Level level, std::string_view text) noexcept;
@@ -45,8 +48,8 @@ void debug(fmt::format_string<A...> format, A&&... args) {
   if (log_enabled(Level::debug)) log_line(Level::debug, fmt::format(format, std::forward<A>(args)...));
 }
 
-// A piece of long work, e.g. one blob's transfer. On a terminal the living ones are drawn as bars below the log;
-// in a pipe and in JSON one line tells the start of a big one and one its end. Thread-safe.
+// A piece of long work, e.g. one blob's transfer. On a terminal the living ones are drawn as bars below the
+// log; in a pipe and in JSON one line tells the start of a big one and one its end. Thread-safe.
 class Activity {
  public:
   // `total` in bytes or steps; 0 = unknown.
@@ -67,9 +70,6 @@ class Activity {
 // Raw output of a child (a RUN step), line by line, above the bars; `prefix` in front of each line.
 void log_output(std::string_view prefix, std::string_view line) noexcept;
 
-std::string human_size(uint64_t bytes);                  // "1.5 GB" (powers of 1000, as docker prints)
-std::string human_duration(std::chrono::nanoseconds d);  // "0.42s", "1m 12s"
 bool stdout_is_terminal();
-std::string printable(std::string_view text);            // control characters escaped: remote text never drives the terminal
 
 }  // namespace rayctl

@@ -1,0 +1,13 @@
+#include "cli/commands.h"
+
+namespace rayctl::cli {
+
+std::vector<Command> all_commands() {
+  return {
+      completion_command(),
+      man_command(),
+      version_command(),
+  };
+}
+
+}  // namespace rayctl::cli

@@ -1,0 +1,12 @@
+// One function per command; each stands in the file of its name.
+#pragma once
+
+#include "cli/command.h"
+
+namespace rayctl::cli {
+
+Command completion_command();
+Command man_command();
+Command version_command();
+
+}  // namespace rayctl::cli

@@ -1,0 +1,32 @@
+#include "cli/early.h"
+
+#include <cstring>
+#include <vector>
+
+namespace rayctl::cli {
+
+namespace {
+
+struct Early {
+  const char* word;  // argv[1]; also argv[0]'s last part when `program` is set
+  const char* program;
+  int (*run)(int argc, char** argv);  // argv[0] is the word
+};
+
+// One line per process.
+const std::vector<Early> early = {};
+
+}  // namespace
+
+int run_early(int argc, char** argv) {
+  if (argc < 1) return -1;
+  const char* slash = std::strrchr(argv[0], '/');
+  const char* program = slash ? slash + 1 : argv[0];
+  for (const Early& e : early) {
+    if (e.program && std::strcmp(program, e.program) == 0) return e.run(argc, argv);
+    if (argc > 1 && std::strcmp(argv[1], e.word) == 0) return e.run(argc - 1, argv + 1);
+  }
+  return -1;
+}
+
+}  // namespace rayctl::cli
