@@ -1,0 +1,71 @@
+// The head's durable state: authority, tokens and members, with every change in the journal before anyone
+// hears of it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/paths.h"
+#include "ray/ca.h"
+#include "ray/journal.h"
+#include "ray/membership.h"
+#include "ray/token.h"
+
+namespace rayctl::ray {
+
+std::string cluster_directory(const Paths& paths);  // state_dir/cluster; made with mode 0700
+
+class ClusterState {
+ public:
+  // Opens the cluster of this state directory, or creates it with `wanted` (id and created are filled in).
+  // For one that exists: prefix, pool, node_prefix and overlay can't change (an Error that names the field
+  // and both values); image, workers and settings are taken from `wanted`. `facts` are the head's own (id and
+  // role are filled in). A worker's state directory is an Error.
+  static std::unique_ptr<ClusterState> open(const Paths& paths, Cluster wanted, NodeFacts facts,
+                                            AddressPlan plan, const MembershipTimes& times, Now now);
+  // True when this state directory has a cluster already (then the pool is fixed, see cluster_of()).
+  static std::optional<Cluster> cluster_of(const Paths& paths);
+
+  const Cluster& cluster() const { return members_->cluster(); }
+  const Node& self() const;
+  uint64_t epoch() const { return epoch_; }
+  Membership& members() { return *members_; }
+  const Membership& members() const { return *members_; }
+  TokenStore& tokens() { return tokens_; }
+  const Authority& authority() const { return *authority_; }
+  const Credentials& credentials() const { return credentials_; }
+  // Renews the head's own certificate when it is due; true when it did.
+  bool renew_own(Now now);
+
+  // Creates, journals and commits. The token is never kept: print it or write it to a 0600 file at once.
+  Token create_token(Role role, std::chrono::seconds lifetime, uint32_t uses, WallTime now);
+  void journal(const TokenRecord& record);
+
+  // Journals what changed in the membership; returns the ids. Durable only after commit().
+  std::set<std::string> collect();
+  void commit();
+  bool dirty() const { return journal_->dirty(); }
+
+  bool created() const { return created_; }  // by this open()
+
+ private:
+  ClusterState() = default;
+  std::string snapshot() const;
+
+  std::string directory_;
+  std::optional<Authority> authority_;
+  Credentials credentials_;
+  std::unique_ptr<Membership> members_;
+  TokenStore tokens_;
+  std::unique_ptr<Journal> journal_;
+  uint64_t epoch_ = 0;
+  bool created_ = false;
+};
+
+// A token for the owner's eyes: on a terminal it is printed with the line that uses it, else it goes to
+// cluster/worker-token (0600) and the path is told.
+std::string write_token_file(const Paths& paths, const Token& token);  // returns the path
+
+}  // namespace rayctl::ray
