@@ -1,0 +1,86 @@
+// What one node is told: flags of `rayctl node` and keys of its --config file, and the values that follow
+// from them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rayctl::ray {
+
+constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
+constexpr uint16_t default_vxlan_port = 8472;    // UDP, between all nodes
+constexpr const char* default_config_file = "/etc/rayctl/node.json";
+
+enum class Role { head, worker };
+std::string to_string(Role role);
+
+// As given: an empty field was not given. Sizes in bytes.
+struct NodeOptions {
+  std::optional<std::string> role, image, prefix, name, listen, advertise, pool, overlay, join, token_file,
+      registry_auth, registry_ca, entrypoint, job, stop_grace;
+  std::optional<uint64_t> workers, memory, shm_size;
+  std::optional<double> cpus;
+  std::vector<std::string> insecure_registries, env;
+};
+
+// Reads a config file: a JSON object whose keys are the flags' names without dashes in front ("shm-size");
+// sizes are numbers of bytes or texts like "4G". Unknown keys are errors.
+NodeOptions parse_node_options(std::string_view text, const std::string& file);
+
+// `first` wins; lists are appended.
+NodeOptions merge(NodeOptions first, const NodeOptions& second);
+
+// The machine's size, as the decision needs it.
+struct Machine {
+  uint64_t memory_total = 0;  // bytes, MemTotal
+  unsigned cpus = 1;          // that this process may run on
+};
+Machine this_machine();
+
+// What the container gets.
+struct Resources {
+  uint64_t memory = 0;        // cgroup limit, bytes; below MemTotal, or Ray would look at the whole machine
+  double cpus = 1;            // cgroup quota
+  uint64_t shm_size = 0;      // /dev/shm, bytes; counts against `memory`
+  uint64_t ray_cpus = 1;      // --num-cpus: at least 1
+  uint64_t ray_memory = 0;    // --memory
+  uint64_t object_store = 0;  // --object-store-memory: 30 % of memory, and never more than fits into /dev/shm
+};
+
+struct NodeConfig {
+  Role role = Role::head;
+  std::string image;
+  uint64_t workers = 0;        // head: how many workers make "all"
+  std::string prefix = "ray";  // names are <prefix>-ms-0 and <prefix>-wk-N
+  std::string name;            // empty: assigned
+  std::string listen_host = "0.0.0.0";
+  uint16_t listen_port = default_control_port;
+  std::string advertise;  // this node's underlay address; empty: found from the route
+  std::string pool;       // empty: chosen
+  std::string overlay;
+  std::string join_host;  // worker
+  uint16_t join_port = default_control_port;
+  std::string token_file;  // "-" = stdin; empty: RAYCTL_TOKEN
+  std::string registry_auth, registry_ca;
+  std::vector<std::string> insecure_registries;
+  std::optional<std::string> entrypoint;  // replaces the image's; "" drops it
+  std::vector<std::string> env;           // K=V
+  std::string job;                        // run on the head once all workers are in
+  std::chrono::seconds stop_grace{35};    // Ray drains for 30
+  Resources resources;
+};
+
+// Checks everything that can be checked without touching the machine; a UsageError names the flag.
+NodeConfig resolve(const NodeOptions& options, const Machine& machine);
+
+struct HostPort {
+  std::string host;
+  uint16_t port;
+};
+HostPort parse_host_port(std::string_view text,
+                         uint16_t default_port);  // "host", "host:port", "[v6]:port", ":port"
+
+}  // namespace rayctl::ray

@@ -1,0 +1,64 @@
+#include "ray/start.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+using namespace rayctl::ray;
+
+namespace {
+
+RayNode node(Role role) {
+  RayNode n;
+  n.role = role;
+  n.address = "10.64.0.2";
+  n.head_name = "ray-ms-0.q";
+  n.worker_names = {"ray-wk-0.q", "ray-wk-1.q"};
+  n.resources = {
+      .memory = 4000, .cpus = 1, .shm_size = 1400, .ray_cpus = 1, .ray_memory = 2800, .object_store = 1200};
+  return n;
+}
+
+bool has(const std::vector<std::string>& list, const std::string& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+}  // namespace
+
+TEST_CASE("the head's line makes a cluster with pinned ports") {
+  CHECK(fmt::format("{}", fmt::join(ray_start_argv(node(Role::head)), " ")) ==
+        "ray start --block --head --port=6379 --dashboard-host=0.0.0.0 --dashboard-port=8265 "
+        "--node-ip-address=10.64.0.2 "
+        "--node-manager-port=6800 --object-manager-port=6801 --runtime-env-agent-port=6802 "
+        "--dashboard-agent-grpc-port=6803 "
+        "--dashboard-agent-listen-port=52365 --metrics-export-port=8080 --num-cpus=1 --memory=2800 "
+        "--object-store-memory=1200 --disable-usage-stats");
+}
+
+TEST_CASE("a worker's line names the head by name") {
+  std::vector<std::string> argv = ray_start_argv(node(Role::worker));
+  CHECK(has(argv, "--address=ray-ms-0.q:6379"));
+  CHECK_FALSE(has(argv, "--head"));
+}
+
+TEST_CASE("the environment tells hosts, token and job; the user's own wins") {
+  RayNode n = node(Role::head);
+  n.job = "python job.py";
+  n.env = {"RAY_AUTH_MODE=none"};
+  std::vector<std::string> env = ray_environment(n);
+  CHECK(has(env, "WORKERHOST=ray-wk-0.q,ray-wk-1.q"));
+  CHECK(has(env, "HEADHOST=ray-ms-0.q"));
+  CHECK(has(env, "JOB=python job.py"));
+  CHECK(has(env, "RAY_AUTH_TOKEN_PATH=/.rayctl/ray-token"));
+  CHECK(env.back() == "RAY_AUTH_MODE=none");
+  std::vector<std::string> worker = ray_environment(node(Role::worker));
+  CHECK(std::none_of(worker.begin(), worker.end(),
+                     [](const auto& v) { return v.starts_with("JOB=") || v.starts_with("WORKERHOST="); }));
+}
+
+TEST_CASE("the init block is code that works when pasted") {
+  CHECK(
+      init_block("10.64.0.2", 6379) ==
+      "#### START RAY INIT ####\nimport ray\nray.init(address=\"10.64.0.2:6379\")\n#### END RAY INIT ####\n");
+}
