@@ -12,6 +12,9 @@ VERSION := 0.1.0
 .DELETE_ON_ERROR:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 SHELL := /bin/bash
 
 # `make build/dev/obj/oci/store.o` means MODE=dev
@@ -130,9 +133,9 @@ lint: deps-lint
 	@tests/run.sh lint
 test: $(BINARY) $(UNITS) deps-lint deps-test
 	@tests/run.sh lint unit functional
-bench: $(BINARY) deps-test deps-bench
+bench: $(BINARY) deps-bench
 	@tests/run.sh bench
-demo: $(BINARY) deps-test
+demo: $(BINARY) deps-demo
 	@tests/demo/run.sh
 
 tidy: compile_commands.json deps-lint

@@ -35,20 +35,34 @@ lock() {  # one installation, and one build of the libraries, at a time on the m
 
 install_packages() {
   local missing
-  missing=$(missing_packages "$@" | tr '\n' ' ')
+  missing=$(missing_packages "$@" | sort -u | tr '\n' ' ')
   [ -n "$missing" ] || return 0
   [ "$(id -u)" = 0 ] || fail "packages are missing; as root, type: apt-get install ${missing% }"
   lock
-  missing=$(missing_packages "$@" | tr '\n' ' ')
+  missing=$(missing_packages "$@" | sort -u | tr '\n' ' ')
   [ -n "$missing" ] || return 0
   echo "deps: installing ${missing% }" >&2
   export DEBIAN_FRONTEND=noninteractive
   local log=$cache/apt.log options=(-q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
+  hold_services
   { apt-get "${options[@]}" update || echo "apt-get update failed; trying with the lists there are"
     # shellcheck disable=SC2086
     apt-get "${options[@]}" install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null ||
-    { tail -n 20 "$log" >&2; fail "cannot install packages (log: $log); type: apt-get install ${missing% }"; }
+    { release_services; tail -n 20 "$log" >&2; fail "cannot install packages (log: $log); type: apt-get install ${missing% }"; }
+  release_services
+  # shellcheck disable=SC2086
+  ! command -v systemctl >/dev/null || dpkg -L $missing | sed -nE 's#^(/usr)?/lib/systemd/system/([^@]+\.(service|socket))$#\2#p' |
+    xargs -r systemctl disable >>"$log" 2>&1 || true
 }
+
+# Tests start their own servers: a package that has a service (docker-registry listens on port 5000) must not start it.
+policy=/usr/sbin/policy-rc.d
+hold_services() {
+  [ ! -e $policy ] || return 0
+  printf '#!/bin/sh\n# temporary, by rayctl/tests/deps\nexit 101\n' >$policy && chmod 755 $policy
+  trap release_services EXIT
+}
+release_services() { if grep -qs 'temporary, by rayctl' $policy; then rm -f $policy; fi; }
 
 libraries_there() {
   local name

@@ -3,7 +3,7 @@
 set -euo pipefail
 bad=0
 while read -r file; do
-  head -n 1 "$file" | grep -qE '^#!/' || { [[ $file == */common.sh || $file == */lib.sh || $file == */probes.sh ]] || { echo "$file:1: no #! line"; bad=1; }; }
+  head -n 1 "$file" | grep -qE '^#!/' || { [[ $file == */common.sh || $file == */lib.sh || $file == */probes.sh || $file == */suite.sh ]] || { echo "$file:1: no #! line"; bad=1; }; }
   bash -n "$file" || bad=1
 done < <(find tests -name '*.sh')
 exit $bad
