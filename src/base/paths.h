@@ -15,6 +15,8 @@ struct Paths {
 // $XDG_RUNTIME_DIR/rayctl (/tmp/rayctl-UID). RAYCTL_STATE_DIR and RAYCTL_RUN_DIR override both.
 Paths default_paths();
 
+inline constexpr const char* system_state_dir = "/var/lib/rayctl";  // root's
+
 bool running_as_root();
 
 }  // namespace rayctl
