@@ -10,7 +10,8 @@
 
 namespace rayctl::oci {
 
-BlobWriter::BlobWriter(Store& store, Fd fd, std::string path, std::optional<Descriptor> expected, uint64_t kept)
+BlobWriter::BlobWriter(Store& store, Fd fd, std::string path, std::optional<Descriptor> expected,
+                       uint64_t kept)
     : blobs_directory_(join(store.directory(), "blobs")),
       path_(std::move(path)),
       fd_(std::move(fd)),

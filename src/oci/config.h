@@ -59,7 +59,8 @@ struct ImageConfig {
 };
 
 ImageConfig parse_config(std::string_view json);
-std::string to_json(const ImageConfig& config);  // one byte form: sorted keys, no blanks, unset members left out
+std::string to_json(
+    const ImageConfig& config);  // one byte form: sorted keys, no blanks, unset members left out
 
 // The chain ids of the image's layers, bottom first.
 std::vector<Digest> chain_ids(const ImageConfig& config);

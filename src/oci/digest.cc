@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace rayctl::oci {
 
@@ -46,8 +47,9 @@ std::string to_hex(const unsigned char* bytes, size_t count) {
 Digest Digest::parse(std::string_view text) {
   const Name* name = find_name(text);
   if (!name)
-    throw Error("cannot parse '{}' as a digest: expected sha256: and 64, or sha512: and 128 lower-case hex digits",
-                text.substr(0, 160));
+    throw Error(
+        "cannot parse '{}' as a digest: expected sha256: and 64, or sha512: and 128 lower-case hex digits",
+        printable(text.substr(0, 160)));
   return {name->algorithm, std::string(text.substr(name->name.size() + 1))};
 }
 

@@ -27,7 +27,7 @@ class Digest {
   const std::string& hex() const { return hex_; }
   std::string short_hex() const { return hex_.substr(0, 12); }  // as docker shows ids
   std::string string() const;                                   // "sha256:…"; empty when there is none
-  std::string path() const;                                     // "sha256/…": below blobs/ of an image layout
+  std::string path() const;  // "sha256/…": below blobs/ of an image layout
 
   auto operator<=>(const Digest&) const = default;
 

@@ -77,7 +77,8 @@ Kind kind_of(const Json& json, std::string_view media_type) {
   bool manifest = json.has("config") || json.has("layers");
   bool index = json.has("manifests");
   if (json.has("fsLayers") || (json.has("schemaVersion") && json.size_or("schemaVersion", 2) == 1))
-    throw Error("{}: docker schema 1 is not supported: push the image again with a current tool", json.path());
+    throw Error("{}: docker schema 1 is not supported: push the image again with a current tool",
+                json.path());
   if (json.size_or("schemaVersion", 2) != 2)
     throw Error("{}.schemaVersion: expected 2, found {}", json.path(), json.size_or("schemaVersion", 2));
   if (manifest && index)

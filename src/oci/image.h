@@ -30,8 +30,9 @@ inline constexpr std::string_view docker_layer_gzip = "application/vnd.docker.im
 bool is_index(std::string_view type);
 bool is_manifest(std::string_view type);
 bool is_config(std::string_view type);
-bool is_layer(std::string_view type);    // any compression; the bytes say which
-bool is_foreign(std::string_view type);  // a layer that registries don't hold: neither pushed nor fetched by URL
+bool is_layer(std::string_view type);  // any compression; the bytes say which
+bool is_foreign(
+    std::string_view type);  // a layer that registries don't hold: neither pushed nor fetched by URL
 }  // namespace media
 
 inline constexpr std::string_view ref_name_annotation = "org.opencontainers.image.ref.name";
@@ -75,8 +76,8 @@ using Document = std::variant<Manifest, Index>;
 // The largest document that is read.
 inline constexpr size_t largest_document = 8 << 20;
 
-// `media_type` is what the registry or the descriptor said (without parameters), or empty. A document that says
-// something else, or that could be read as both kinds, is refused (CVE-2021-41190).
+// `media_type` is what the registry or the descriptor said (without parameters), or empty. A document that
+// says something else, or that could be read as both kinds, is refused (CVE-2021-41190).
 Document parse_document(std::string_view json, std::string_view media_type);
 Manifest parse_manifest(std::string_view json, std::string_view media_type = {});
 Index parse_index(std::string_view json, std::string_view media_type = {});

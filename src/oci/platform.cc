@@ -43,7 +43,7 @@ Platform normalised(Platform p) {
 
 int level(std::string_view variant) {
   return variant.size() == 2 && variant[0] == 'v' && variant[1] >= '0' && variant[1] <= '9' ? variant[1] - '0'
-                                                                                           : -1;
+                                                                                            : -1;
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ Platform parse_platform(std::string_view text) {
   }
   for (const std::string& part : parts)
     if (part.empty() || part.size() > 32 ||
-        part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-.") != std::string::npos)
+        part.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") != std::string::npos)
       p.architecture.clear();
   if (p.architecture.empty())
     throw Error("cannot parse platform '{}': write for example linux/amd64", printable(text.substr(0, 100)));

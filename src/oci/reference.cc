@@ -133,7 +133,8 @@ Reference parse_reference(std::string_view text) {
     reference.registry = rest.substr(0, slash);
     rest.remove_prefix(slash + 1);
     if (!is_registry(reference.registry))
-      fail(text, fmt::format("'{}' is not a registry: expected HOST or HOST:PORT", printable(reference.registry)));
+      fail(text,
+           fmt::format("'{}' is not a registry: expected HOST or HOST:PORT", printable(reference.registry)));
     if (reference.registry == legacy_registry) reference.registry = default_registry;
   } else {
     reference.registry = default_registry;

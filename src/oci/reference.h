@@ -22,8 +22,8 @@ struct Reference {
 // "debian" is docker.io/library/debian:latest; a tag is added only when there is no digest either.
 Reference parse_reference(std::string_view text);
 
-std::string to_string(const Reference& reference);  // the full form: "docker.io/library/debian:12"
-std::string familiar(const Reference& reference);   // as docker prints it: "debian:12"
+std::string to_string(const Reference& reference);            // the full form: "docker.io/library/debian:12"
+std::string familiar(const Reference& reference);             // as docker prints it: "debian:12"
 std::string familiar_repository(const Reference& reference);  // without tag and digest: "debian"
 
 // What follows /v2/NAME/manifests/: the digest when there is one, else the tag.

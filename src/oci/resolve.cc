@@ -60,7 +60,8 @@ Store::Found Store::locate(std::string_view text) const {
   std::vector<Tag> all = tags();
   std::optional<std::string> name = full_name(text);
   for (const Tag& tag : all)
-    if (!tag.name.empty() && ((name && tag.name == *name) || tag.name == text)) return {tag.name, tag.descriptor};
+    if (!tag.name.empty() && ((name && tag.name == *name) || tag.name == text))
+      return {tag.name, tag.descriptor};
 
   // by digest, also with a repository in front of it: NAME@sha256:…
   std::optional<Digest> digest;

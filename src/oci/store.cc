@@ -123,15 +123,16 @@ Descriptor Store::put(std::string_view bytes, std::string_view media_type) {
 void Store::put(const Descriptor& blob, std::string_view bytes) {
   Digest found = Digest::of(as_bytes(bytes), blob.digest.algorithm());
   if (found != blob.digest || bytes.size() != blob.size)
-    throw Error("blob {} of {} bytes is damaged: it has {} bytes and digest {}", blob.digest.string(), blob.size,
-                bytes.size(), found.string());
+    throw Error("blob {} of {} bytes is damaged: it has {} bytes and digest {}", blob.digest.string(),
+                blob.size, bytes.size(), found.string());
   if (has(blob)) return;
   make_directories(join(directory_, "blobs/" + std::string(blob.digest.algorithm_name())));
   replace_file(blob_path(blob.digest), bytes);
 }
 
 std::optional<BlobWriter> Store::write_known(const Descriptor& blob) {
-  std::string path = join(directory_, fmt::format("partial/{}-{}", blob.digest.algorithm_name(), blob.digest.hex()));
+  std::string path =
+      join(directory_, fmt::format("partial/{}-{}", blob.digest.algorithm_name(), blob.digest.hex()));
   make_directories(join(directory_, "partial"), 0700);
   for (;;) {
     if (has(blob)) return std::nullopt;

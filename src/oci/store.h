@@ -44,8 +44,8 @@ class Store {
   explicit Store(std::string directory);  // made when missing
   const std::string& directory() const { return directory_; }
 
-  // Keeps garbage collection away while blobs exist that no tag names yet. Hold it from before the first blob of a
-  // pull, build or load until after the tag.
+  // Keeps garbage collection away while blobs exist that no tag names yet. Hold it from before the first blob
+  // of a pull, build or load until after the tag.
   StoreLock use() const;
   std::optional<StoreLock> try_clean() const;  // empty while another process or thread uses the store
 
@@ -58,18 +58,18 @@ class Store {
   Descriptor put(std::string_view bytes, std::string_view media_type);
   void put(const Descriptor& blob, std::string_view bytes);  // verifies first
 
-  // A blob whose digest is known beforehand. Bytes of an earlier, interrupted try are kept for it. Empty when the
-  // blob is there already, also when another process finished it while we waited for its lock.
+  // A blob whose digest is known beforehand. Bytes of an earlier, interrupted try are kept for it. Empty when
+  // the blob is there already, also when another process finished it while we waited for its lock.
   std::optional<BlobWriter> write_known(const Descriptor& blob);
   BlobWriter write_new();  // a blob whose digest is found while it is written
 
-  std::vector<Tag> tags() const;  // entries without a name too
-  std::optional<Descriptor> find(std::string_view name) const;  // by the exact name
+  std::vector<Tag> tags() const;                                    // entries without a name too
+  std::optional<Descriptor> find(std::string_view name) const;      // by the exact name
   void tag(const std::string& name, const Descriptor& descriptor);  // moves the name when it is taken
   bool untag(const std::string& name);                              // false when there is no such name
 
-  // A name ("debian", "localhost:5000/x:1"), a digest of manifest or config, or a prefix of at least 4 digits of
-  // one. An index gives its image for `machine`. Throws with a hint when it isn't there.
+  // A name ("debian", "localhost:5000/x:1"), a digest of manifest or config, or a prefix of at least 4 digits
+  // of one. An index gives its image for `machine`. Throws with a hint when it isn't there.
   struct Found {
     std::optional<std::string> name;  // empty when it was found by id
     Descriptor descriptor;            // as tagged: a manifest or an index
@@ -98,8 +98,8 @@ class Store {
   std::string directory_;
 };
 
-// Writes one blob; its digest is computed on the way. Without commit() a blob of known digest is kept for a later
-// try, and any other is removed.
+// Writes one blob; its digest is computed on the way. Without commit() a blob of known digest is kept for a
+// later try, and any other is removed.
 class BlobWriter {
  public:
   BlobWriter(BlobWriter&&) noexcept = default;
@@ -112,7 +112,7 @@ class BlobWriter {
   void restart();                          // forgets all bytes
   void write(Bytes bytes);                 // more than the known size is an error
 
-  void commit();                                   // of known digest: verifies size and digest, and removes the bytes when wrong
+  void commit();  // of known digest: verifies size and digest, and removes the bytes when wrong
   Descriptor commit(std::string_view media_type);  // of new digest
   void verify();  // what commit() verifies, earlier: for a caller that has other things to check before
 

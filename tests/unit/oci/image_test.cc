@@ -16,8 +16,9 @@ std::string descriptor(std::string_view type, const std::string& digest, int siz
 }
 
 std::string manifest_text(std::string_view extra = "") {
-  return fmt::format(R"({{"schemaVersion":2,"config":{},"layers":[{}]{}}})", descriptor(media::oci_config, digest_a),
-                     descriptor(media::oci_layer_gzip, digest_b), extra);
+  return fmt::format(R"({{"schemaVersion":2,"config":{},"layers":[{}]{}}})",
+                     descriptor(media::oci_config, digest_a), descriptor(media::oci_layer_gzip, digest_b),
+                     extra);
 }
 
 Descriptor entry(std::string os, std::string architecture, std::string variant = "") {
@@ -43,10 +44,11 @@ TEST_CASE("a manifest keeps every field through one byte form") {
 
 TEST_CASE("a document that could be read as two kinds is refused (CVE-2021-41190)") {
   CHECK_THROWS_WITH(parse_document(manifest_text(R"(,"manifests":[])"), ""), Catch::Contains("ambiguous"));
-  CHECK_THROWS_WITH(parse_document(manifest_text(), media::oci_index), Catch::Contains("does not fit a manifest"));
-  CHECK_THROWS_WITH(
-      parse_document(manifest_text(fmt::format(R"(,"mediaType":"{}")", media::oci_manifest)), media::docker_manifest),
-      Catch::Contains("contradicts the content type"));
+  CHECK_THROWS_WITH(parse_document(manifest_text(), media::oci_index),
+                    Catch::Contains("does not fit a manifest"));
+  CHECK_THROWS_WITH(parse_document(manifest_text(fmt::format(R"(,"mediaType":"{}")", media::oci_manifest)),
+                                   media::docker_manifest),
+                    Catch::Contains("contradicts the content type"));
   CHECK_THROWS_WITH(parse_document(R"({"schemaVersion":2,"mediaType":"x/y","manifests":[]})", ""),
                     Catch::Contains("does not fit an index"));
   CHECK_THROWS_WITH(parse_document(R"({"schemaVersion":2,"layers":[],"layers":[]})", ""),
@@ -54,14 +56,17 @@ TEST_CASE("a document that could be read as two kinds is refused (CVE-2021-41190
 }
 
 TEST_CASE("a manifest's errors name the place") {
-  CHECK_THROWS_WITH(parse_manifest(R"({"config":{"mediaType":"x","digest":"sha256:../../x","size":1},"layers":[]})"),
-                    "manifest.config.digest: 'sha256:../../x' is not a digest");
-  CHECK_THROWS_WITH(parse_manifest(fmt::format(R"({{"config":{},"layers":[]}})", descriptor("x", digest_a, -1))),
-                    "manifest.config.size: expected a whole number >= 0, found number");
+  CHECK_THROWS_WITH(
+      parse_manifest(R"({"config":{"mediaType":"x","digest":"sha256:../../x","size":1},"layers":[]})"),
+      "manifest.config.digest: 'sha256:../../x' is not a digest");
+  CHECK_THROWS_WITH(
+      parse_manifest(fmt::format(R"({{"config":{},"layers":[]}})", descriptor("x", digest_a, -1))),
+      "manifest.config.size: expected a whole number >= 0, found number");
   CHECK_THROWS_WITH(parse_manifest("{}"), "manifest: neither a manifest nor an index");
   CHECK_THROWS_WITH(parse_manifest("[]"), "manifest: expected an object");
   CHECK_THROWS_WITH(parse_manifest(R"({"schemaVersion":1,"fsLayers":[]})"), Catch::Contains("schema 1"));
-  CHECK_THROWS_WITH(parse_manifest(R"({"schemaVersion":3,"layers":[]})"), Catch::Contains("expected 2, found 3"));
+  CHECK_THROWS_WITH(parse_manifest(R"({"schemaVersion":3,"layers":[]})"),
+                    Catch::Contains("expected 2, found 3"));
   CHECK_THROWS_WITH(parse_manifest(R"({"manifests":[]})"), Catch::Contains("found an index"));
   std::string many = R"({"schemaVersion":2,"manifests":[)";
   for (int i = 0; i < 5000; ++i) many += (i ? "," : "") + descriptor(media::oci_manifest, digest_a);
@@ -70,9 +75,12 @@ TEST_CASE("a manifest's errors name the place") {
 
 TEST_CASE("the platform is chosen exactly, or the nearest lower variant") {
   Index index{.manifests = {entry("unknown", "unknown"), entry("windows", "amd64"), entry("linux", "arm64"),
-                            entry("linux", "amd64", "v3"), entry("linux", "amd64"), entry("linux", "amd64", "v4"),
-                            entry("linux", "arm", "v6"), entry("linux", "arm", "v7")}};
-  auto chosen = [&](std::string_view machine) { return to_string(*choose(index, parse_platform(machine)).platform); };
+                            entry("linux", "amd64", "v3"), entry("linux", "amd64"),
+                            entry("linux", "amd64", "v4"), entry("linux", "arm", "v6"),
+                            entry("linux", "arm", "v7")}};
+  auto chosen = [&](std::string_view machine) {
+    return to_string(*choose(index, parse_platform(machine)).platform);
+  };
   CHECK(chosen("linux/amd64/v3") == "linux/amd64/v3");
   CHECK(chosen("linux/amd64/v2") == "linux/amd64");
   CHECK(chosen("amd64") == "linux/amd64");
@@ -98,14 +106,15 @@ TEST_CASE("one entry without a platform is taken, attestations never are") {
 }
 
 TEST_CASE("a config keeps docker's fields and unknown ones") {
-  std::string text = R"({"architecture":"amd64","config":{"ArgsEscaped":true,"Cmd":["run","head"],)"
-                     R"("Entrypoint":["/e"],"Env":["PATH=/bin","A=1","A=2"],"ExposedPorts":{"6379/tcp":{}},)"
-                     R"("Healthcheck":{"Interval":5000000000,"Retries":3,"Test":["CMD-SHELL","true"]},)"
-                     R"("Labels":{"l":"v"},"OnBuild":["RUN x"],"Shell":["/bin/bash","-c"],"StopSignal":"SIGINT",)"
-                     R"("User":"ray","Volumes":{"/data":{}},"WorkingDir":"/home/ray"},)"
-                     R"("created":"2026-01-01T00:00:00Z","docker_version":"1.2",)"
-                     R"("history":[{"created_by":"x","empty_layer":true}],"os":"linux","rootfs":{"diff_ids":[")" +
-                     digest_a + R"("],"type":"layers"}})";
+  std::string text =
+      R"({"architecture":"amd64","config":{"ArgsEscaped":true,"Cmd":["run","head"],)"
+      R"("Entrypoint":["/e"],"Env":["PATH=/bin","A=1","A=2"],"ExposedPorts":{"6379/tcp":{}},)"
+      R"("Healthcheck":{"Interval":5000000000,"Retries":3,"Test":["CMD-SHELL","true"]},)"
+      R"("Labels":{"l":"v"},"OnBuild":["RUN x"],"Shell":["/bin/bash","-c"],"StopSignal":"SIGINT",)"
+      R"("User":"ray","Volumes":{"/data":{}},"WorkingDir":"/home/ray"},)"
+      R"("created":"2026-01-01T00:00:00Z","docker_version":"1.2",)"
+      R"("history":[{"created_by":"x","empty_layer":true}],"os":"linux","rootfs":{"diff_ids":[")" +
+      digest_a + R"("],"type":"layers"}})";
   ImageConfig c = parse_config(text);
   CHECK(c.user == "ray");
   CHECK(c.cmd == std::vector<std::string>{"run", "head"});

@@ -58,7 +58,7 @@ TEST_CASE("a wrong name says what is wrong with it") {
       {"a___b", "a repository is lower-case"},
       {"x:", "a tag is"},
       {"x:.y", "a tag is"},
-      {"x:a/b", "a tag is"},
+      {"x:a/b", "'x:a' is not a registry"},
       {"x:" + std::string(129, 'a'), "a tag is"},
       {"localhost:99999/x", "'localhost:99999' is not a registry"},
       {"localhost:/x", "is not a registry"},

@@ -1,8 +1,9 @@
 #include "oci/store.h"
 
-#include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <unistd.h>
+
+#include <catch2/catch.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -118,8 +119,9 @@ TEST_CASE("an image is found by name, digest, id and prefix") {
   TempDir dir;
   Store store(dir.path());
   Image image = add_image(store, "localhost/a/b:1", "one");
-  for (std::string text : {std::string("localhost/a/b:1"), image.digest().string(), image.id().string(), image.id().hex(),
-                           image.id().short_hex(), image.digest().short_hex(), "other@" + image.digest().string()}) {
+  for (std::string text :
+       {std::string("localhost/a/b:1"), image.digest().string(), image.id().string(), image.id().hex(),
+        image.id().short_hex(), image.digest().short_hex(), "other@" + image.digest().string()}) {
     INFO(text);
     CHECK(store.resolve(text).digest() == image.digest());
   }
@@ -137,7 +139,8 @@ TEST_CASE("a prefix of two images is refused") {
   for (int i = 0; prefix.empty() && i < 3000; ++i) {
     Descriptor d = blob_of(std::to_string(i));
     for (const Tag& tag : store.tags())
-      if (tag.descriptor.digest.hex().substr(0, 4) == d.digest.hex().substr(0, 4)) prefix = d.digest.hex().substr(0, 4);
+      if (tag.descriptor.digest.hex().substr(0, 4) == d.digest.hex().substr(0, 4))
+        prefix = d.digest.hex().substr(0, 4);
     if (i < 40 || !prefix.empty()) store.tag("localhost/x:" + std::to_string(i), d);
   }
   REQUIRE_FALSE(prefix.empty());
