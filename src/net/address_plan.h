@@ -23,9 +23,10 @@ struct HostNetwork {
   std::string description;
 };
 
-// Routes of the main and other tables and addresses of the current network namespace, without default
-// routes and without rayctl's own.
-std::vector<HostNetwork> host_networks();
+// Routes of all tables, addresses and name servers of the current network namespace, without default routes
+// (and 0.0.0.0/1, 128.0.0.0/1, which stand for one).
+enum class OwnNetworks { leave_out, include };  // rayctl's
+std::vector<HostNetwork> host_networks(OwnNetworks own = OwnNetworks::leave_out);
 
 const std::vector<Subnet>& default_pools();  // tried in this order
 
