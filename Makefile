@@ -12,7 +12,7 @@ VERSION := 0.1.0
 .DELETE_ON_ERROR:
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 SHELL := /bin/bash
@@ -170,12 +170,23 @@ PREFIX ?= /usr/local
 DIST := dist/rayctl-$(VERSION)-linux-$(ARCH)
 dist: bin/rayctl
 	$(call say,DIST,$(DIST))
-	$(Q)install -D -m 755 bin/rayctl $(DIST)
+	$(Q)install -D -m 755 $(BINARY) $(DIST)
 	$(Q)cd dist && sha256sum $(notdir $(DIST)) >SHA256SUMS
-install: bin/rayctl
-	$(Q)tests/install.sh install '$(DESTDIR)$(PREFIX)' bin/rayctl
+to = $(DESTDIR)$(PREFIX)
+BASH_COMPLETION = $(to)/share/bash-completion/completions/rayctl
+ZSH_COMPLETION = $(to)/share/zsh/site-functions/_rayctl
+FISH_COMPLETION = $(to)/share/fish/vendor_completions.d/rayctl.fish
+install: $(BINARY)
+	$(call say,COPY,$(to)/bin/rayctl)
+	$(Q)install -D -m 755 $(BINARY) '$(to)/bin/rayctl'
+	$(Q)install -d '$(to)/share/man/man1' '$(dir $(BASH_COMPLETION))' '$(dir $(ZSH_COMPLETION))' '$(dir $(FISH_COMPLETION))'
+	$(Q)$(BINARY) man '$(to)/share/man/man1'
+	$(Q)$(BINARY) completion bash >'$(BASH_COMPLETION)'
+	$(Q)$(BINARY) completion zsh >'$(ZSH_COMPLETION)'
+	$(Q)$(BINARY) completion fish >'$(FISH_COMPLETION)'
 uninstall:
-	$(Q)tests/install.sh uninstall '$(DESTDIR)$(PREFIX)'
+	$(Q)rm -f '$(to)/bin/rayctl' '$(to)'/share/man/man1/rayctl.1 '$(to)'/share/man/man1/rayctl-*.1
+	$(Q)rm -f '$(BASH_COMPLETION)' '$(ZSH_COMPLETION)' '$(FISH_COMPLETION)'
 
 clean:
 	$(Q)rm -rf build bin dist compile_commands.json

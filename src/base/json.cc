@@ -48,9 +48,9 @@ Json Json::parse(std::string_view text, std::string name, int max_depth) {
         }));
     const nlohmann::json* value = root.get();
     return Json{std::move(root), value, std::move(name)};
-  } catch (const nlohmann::json::parse_error& e) {
-    // what() reads "[json.exception.parse_error.101] parse error at line 1, column 2: …": keep the part for
-    // people.
+  } catch (const nlohmann::json::exception& e) {
+    // parse_error, or out_of_range for a number beyond a double. what() reads
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: …": keep the part for people.
     std::string_view what = e.what();
     size_t start = what.find("] ");
     throw Error("cannot parse '{}': {}", name,

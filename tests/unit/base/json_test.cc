@@ -49,3 +49,7 @@ TEST_CASE("documents that hide something are refused") {
 TEST_CASE("unknown keys are named") {
   CHECK(error_of(R"({"imge":"x"})", [](const Json& d) { d.only({"image"}); }) == "doc: unknown key 'imge'");
 }
+
+TEST_CASE("a number beyond a double is an error of the document", "[json]") {
+  CHECK_THROWS_WITH(Json::parse("[4E622]", "x"), Catch::StartsWith("cannot parse 'x': number overflow"));
+}
