@@ -132,7 +132,7 @@ functional: $(BINARY) deps-test
 lint: deps-lint
 	@tests/run.sh lint
 test: $(BINARY) $(UNITS) deps-lint deps-test
-	@tests/run.sh lint unit functional
+	@tests/run.sh lint unit $(EXTRA_SUITES) functional
 bench: $(BINARY) deps-bench
 	@tests/run.sh bench
 demo: $(BINARY) deps-demo

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# run.sh SUITE...: runs suites (lint, unit, functional, bench, fuzz) and ends with one line: N passed, N failed[, N skipped].
+# run.sh SUITE...: runs suites (lint, unit, asan, functional, bench, fuzz) and ends with one line: N passed, N failed[, N skipped].
 # ONLY='words' picks tests by name (globs; without * a part of the name). RAYCTL_MUST_RUN=1: a skip is a failure, unless
 # its probe (tests/functional/probes.sh) agrees that this machine can't. The Makefile sets RAYCTL and RAYCTL_BUILD.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 passed=0 failed=0 skipped=0 failures=()
 logs=$RAYCTL_BUILD/logs
+unset MAKEFLAGS MFLAGS MAKELEVEL  # a make that a test starts is no part of the one that runs us
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then red=$'\e[31m' yellow=$'\e[33m' plain=$'\e[0m'; else red='' yellow='' plain=''; fi
 
@@ -46,6 +47,16 @@ run_unit() {  # ONLY is passed to Catch2 as it is
   passed=$((passed + ${good:-0})) failed=$((failed + ${bad:-0}))
   [ "${bad:-0}" = 0 ] || failures+=("unit ($bad)")
   printf '%s unit (%s test cases)\n' "$([ "${bad:-0}" = 0 ] && echo 'ok     ' || echo "FAILED ")" "$((${good:-0} + ${bad:-0}))"
+}
+
+run_asan() {  # the units under AddressSanitizer and UBSan: one test here
+  local log=$logs/asan.log
+  mkdir -p "$logs"
+  if ONLY='' make MODE=asan unit >"$log" 2>&1 </dev/null; then
+    pass "asan ($(sed -nE 's/^ok +unit \((.*)\)$/\1/p' "$log"))"
+  else
+    tail -n 80 "$log"; fail "asan (log: $log)"
+  fi
 }
 
 total() {
