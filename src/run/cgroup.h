@@ -16,6 +16,8 @@
 
 namespace rayctl::run {
 
+struct LimitPlan;
+
 // What to do about a limit whose controller the machine doesn't have.
 enum class MissingController { fail, warn };
 
@@ -79,10 +81,15 @@ class Cgroup {
   struct Place {
     Hierarchy hierarchy;
     std::string directory;
+    bool shared = false;  // the parent's: this object only puts processes into it
   };
   Cgroup(std::string path, std::vector<Place> places) : path_(std::move(path)), places_(std::move(places)) {}
   const Place* place(std::string_view controller) const;
   const Place* unified() const;
+  const Place* anchor() const;
+  const Place* freezer() const;
+  void set_frozen(const char* v1, const char* v2) const;
+  void perform(const LimitPlan& plan, const Resources& resources, MissingController missing);
 
   std::string path_;
   std::vector<Place> places_;
