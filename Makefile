@@ -64,8 +64,10 @@ COMPILE = $(CCACHE) $(CXX) $(CPPFLAGS) $(CXXFLAGS)
 SOURCES := $(sort $(shell find src -name '*.cc'))
 UNIT_SOURCES := $(sort $(shell find tests/unit -name '*.cc'))
 FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/*.cc))
+GENERATOR_SOURCE := src/run/seccomp_generator.cc
 LIBRARY := $(O)/librayctl.a
-LIBRARY_OBJECTS := $(patsubst src/%.cc,$(O)/obj/%.o,$(filter-out src/cli/main.cc,$(SOURCES)))
+LIBRARY_OBJECTS := $(patsubst src/%.cc,$(O)/obj/%.o,$(filter-out src/cli/main.cc $(GENERATOR_SOURCE),$(SOURCES))) \
+	$(O)/gen/seccomp_default.o
 MAIN_OBJECT := $(O)/obj/cli/main.o
 UNIT_OBJECTS := $(patsubst tests/unit/%.cc,$(O)/unit/%.o,$(UNIT_SOURCES))
 UNITS := $(O)/units
@@ -94,6 +96,22 @@ $(O)/obj/%.o: src/%.cc $(O)/flags | deps
 isal_version = $$(cut -d- -f1 $(DEPS_PREFIX)/.stamp-libisal)
 $(O)/obj/base/version.o: CPPFLAGS += -DRAYCTL_VERSION='"$(VERSION)"' -DRAYCTL_ISAL_VERSION="\"$(isal_version)\""
 $(O)/obj/base/version.o: Makefile
+
+# the engines' seccomp profile becomes a BPF program while rayctl is built
+SECCOMP_PROFILE := /usr/share/containers/seccomp.json
+$(SECCOMP_PROFILE): | deps
+GENERATOR_OBJECTS := $(patsubst %,$(O)/obj/%.o,run/seccomp_generator run/seccomp_compile run/seccomp_profile \
+	run/capabilities base/error base/fd base/file base/fmt base/json base/text)
+$(O)/gen/generator: $(GENERATOR_OBJECTS)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lseccomp
+$(O)/gen/seccomp_default.cc: $(O)/gen/generator $(SECCOMP_PROFILE)
+	$(call say,GEN,$@)
+	$(Q)$< $(SECCOMP_PROFILE) $(ARCH) >$@
+$(O)/gen/%.o: $(O)/gen/%.cc $(O)/flags
+	$(call say,CXX,$<)
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
 # the list of members is a prerequisite, so that a removed source leaves the archive
 $(O)/members: FORCE

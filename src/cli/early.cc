@@ -3,6 +3,8 @@
 #include <cstring>
 #include <vector>
 
+#include "run/init.h"
+
 namespace rayctl::cli {
 
 namespace {
@@ -14,7 +16,9 @@ struct Early {
 };
 
 // One line per process.
-const std::vector<Early> early = {};
+const std::vector<Early> early = {
+    {"init", nullptr, run::init_main},
+};
 
 }  // namespace
 
