@@ -28,6 +28,11 @@ struct CgroupEntry {
       {};  // open cgroup.procs files (v1 controllers; v2 where cloning into it fails)
 };
 
+enum class Keyring { fresh, inherited };
+
+// chroot: for a host whose root is an initramfs, which can't be pivoted.
+enum class RootSwitch { pivot, chroot };
+
 struct StartOptions {
   std::string id;            // for hooks' state
   std::string bundle = "/";  // root.path and hook state are relative to it
@@ -36,7 +41,8 @@ struct StartOptions {
   int preserve_fds = 0;  // 3 … 2+N stay open
   int gate = -1;  // a listening SOCK_SEQPACKET unix socket: PID 1 waits for a connection before it executes
                   // (create/start)
-  bool new_keyring = true;
+  Keyring keyring = Keyring::fresh;
+  RootSwitch root_switch = RootSwitch::pivot;
 };
 
 // A started process; nothing is killed when it is destroyed.

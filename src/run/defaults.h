@@ -10,7 +10,6 @@
 
 namespace rayctl::run {
 
-enum class CgroupLayout { unified, legacy };  // legacy: v1, also in its hybrid form
 enum class NetworkMode { none, host, join };
 
 struct Bind {
@@ -21,30 +20,26 @@ struct Bind {
 struct Defaults {
   std::optional<Overlay> overlay = {};
   std::vector<std::string> args = {};
-  std::vector<std::string> env = {};
+  std::vector<std::string> env = {};  // PATH, HOSTNAME and TERM are added when they are missing
   std::string cwd = "/";
   User user = {};
   bool terminal = false;
   std::string hostname = {};
   NetworkMode network = NetworkMode::none;
   std::string network_namespace = {};  // path, for NetworkMode::join
-  std::string cgroups_path = {};       // "/rayctl-node/id"
-  CgroupLayout cgroup_layout = CgroupLayout::unified;
-  std::vector<std::string> legacy_controllers =
-      {};  // of CgroupLayout::legacy, as mounted: "cpu", "memory", …
-  Resources resources = {};
-  uint64_t shm_size = 64 << 20;  // bytes
-  std::string init_binary =
-      {};  // host path of the sealed copy; becomes PID 1 (init_path_in_container) in front of args
-  std::vector<Bind> binds = {};                      // /etc/hosts, /etc/resolv.conf, …
-  std::vector<std::string> extra_capabilities = {};  // "CAP_SYS_PTRACE"
-  std::vector<Rlimit> rlimits = {};                  // clamped to our own hard limits with a warning
+  std::string cgroups_path = {};       // "/rayctl-node/id"; empty = the caller's own cgroup
+  Resources resources = {};            // `devices` in front of docker's rules
+  uint64_t shm_size = 64 << 20;        // bytes
+  std::string init_binary = {};        // host path of the sealed copy: becomes PID 1 in front of args
+  std::vector<Bind> binds = {};        // /etc/hosts, /etc/resolv.conf, …
+  uint64_t extra_capabilities = 0;     // bits, as capability_number has them
+  std::vector<Rlimit> rlimits = {};    // without RLIMIT_NOFILE: as many files as our own hard limit allows
 };
 
 inline constexpr const char* init_path_in_container = "/.rayctl/rayctl";
 
 // The mounts, devices, masks, capabilities, rlimits and seccomp profile of docker; all namespaces but user
-// and time are new (network as asked).
+// and time are new (network as asked). /sys/fs/cgroup shows the container's own limits on v1 and v2.
 Spec default_spec(const Defaults& defaults);
 
 // A read-only lower directory that holds the mount points of default_spec (and of `binds`), so that starting

@@ -11,8 +11,6 @@
 
 namespace rayctl::run {
 
-namespace {
-
 int clone_flag(NamespaceType type) {
   switch (type) {
     case NamespaceType::mount:
@@ -34,6 +32,8 @@ int clone_flag(NamespaceType type) {
   }
   return 0;
 }
+
+namespace {
 
 void plan_namespaces(const Spec& spec, Plan& plan) {
   for (const Namespace& ns : spec.linux_.namespaces) {

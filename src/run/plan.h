@@ -77,6 +77,8 @@ struct Plan {
 // `bundle` completes relative sources of bind mounts.
 Plan make_plan(const Spec& spec, const std::string& bundle);
 
+int clone_flag(NamespaceType type);  // CLONE_NEW…
+
 std::string describe(const Step& step);  // one line
 std::string describe(const Plan& plan);  // for golden files and `--debug`
 
