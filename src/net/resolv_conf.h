@@ -17,8 +17,7 @@ struct Upstream {
 };
 
 // The first three `nameserver` lines (resolv.conf(5)). Zone identifiers of link-local addresses
-// ("fe80::1%eth0") can't be carried over, so such lines are left out, as are our own 127.0.0.11 and what
-// can't be read.
+// ("fe80::1%eth0") can't be carried over: such lines are left out, as is what can't be read.
 std::vector<Upstream> parse_resolv_conf(std::string_view text);
 
 Upstream parse_upstream(std::string_view text);  // "1.2.3.4", "1.2.3.4#5353", "[fd00::1]#53" or "fd00::1"

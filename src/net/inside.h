@@ -1,0 +1,31 @@
+// The part of a container's network that is made inside its namespace.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "net/address.h"
+#include "net/netns.h"
+
+namespace rayctl::net {
+
+// eth0 as it should be.
+struct InsideLink {
+  std::string name = "eth0";
+  Address address = {};
+  int prefix_length = 26;
+  Address gateway = {};
+  Mac mac = {};
+  uint32_t mtu = 1500;
+};
+
+// IPv6 off for links to come; before eth0 is made. lo keeps ::1, which programs bind.
+void prepare_inside(const Netns& netns);
+
+// MAC, MTU, address and default route of a link that exists, and lo up. Returns what was changed.
+std::vector<std::string> configure_inside(const Netns& netns, const InsideLink& wanted);
+
+bool has_link_inside(const Netns& netns, const std::string& name);
+void delete_link_inside(const Netns& netns, const std::string& name);
+
+}  // namespace rayctl::net

@@ -1,0 +1,19 @@
+// Settings below /proc/sys/net of the calling thread's network namespace.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace rayctl::net {
+
+// "ipv4/ip_forward"; a link's name may hold dots, which is why '/' separates. Empty when there is no such
+// file.
+std::optional<std::string> sysctl(const std::string& key);
+
+// Writes when the value differs; tells whether it did. A missing file is an error.
+bool set_sysctl(const std::string& key, const std::string& value);
+
+// The same, but a kernel without the setting (no IPv6, no bridge-netfilter) is fine.
+bool set_sysctl_if_exists(const std::string& key, const std::string& value);
+
+}  // namespace rayctl::net
