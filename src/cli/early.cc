@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "net/dns_process.h"
 #include "run/init.h"
 
 namespace rayctl::cli {
@@ -17,6 +18,7 @@ struct Early {
 
 // One line per process.
 const std::vector<Early> early = {
+    {"dns", nullptr, net::dns_main},
     {"init", nullptr, run::init_main},
 };
 
