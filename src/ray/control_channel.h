@@ -78,10 +78,13 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   void receive(const Frame& frame);  // data, error_data, event, end, credit
   void deliver();                    // to the callbacks, as far as they are set
-  void finish(const Reply& reply);   // the answer came, or never will
-  std::optional<Pending> take();     // the next frame to send; the connection calls in turn
+  void deliver_later();
+  void finish(const Reply& reply);  // the answer came, or never will
+  std::optional<Pending> take();    // the next frame to send; the connection calls in turn
   void queue(FrameType type, std::string payload);
-  void grant();
+  void answered();
+  void finish_later(std::string error);
+  void drop_callbacks();
   template <class F>
   void guarded(F&& call);
 
@@ -89,11 +92,11 @@ class Channel : public std::enable_shared_from_this<Channel> {
   uint32_t id_;
   Side side_;
   State state_ = State::open;
-  bool end_sent_ = false, end_received_ = false, delivering_ = false, scheduled_ = false, starved_ = false;
+  bool end_sent_ = false, end_received_ = false, delivering_ = false, scheduled_ = false;
   size_t credit_;        // bytes that we may still send
   size_t unread_ = 0;    // bytes that came and aren't consumed yet
   size_t to_grant_ = 0;  // consumed but not granted yet
-  size_t events_queued_ = 0;
+  size_t events_queued_ = 0, events_waiting_ = 0;
   std::deque<Pending> out_;
   std::deque<Received> in_;
   Completion completion_;

@@ -39,12 +39,12 @@ class Journal {
 
  private:
   std::string path(uint64_t generation) const;
-  void open_log();
 
   std::string directory_;
   uint64_t generation_ = 0;
   size_t snapshot_size_ = 0, log_size_ = 0;
   std::string buffer_;
+  bool broken_ = false;
   Fd log_;
 };
 

@@ -73,11 +73,14 @@ class Membership {
   const Cluster& cluster() const { return cluster_; }
   void set_cluster(Cluster cluster);  // settings that changed; bumps the version
   uint64_t cluster_version() const { return cluster_version_; }
+  // Nodes that were forgotten had versions up to this one: whoever is behind it needs the whole state.
+  uint64_t floor() const { return floor_; }
 
   // --- from the journal, before anything else; every present node gets the full waiting times from `now` on
   // ---
   void restore(Node node, Now now);
-  void restore_version(uint64_t version, uint64_t cluster_version);
+  void forget(const std::string& id);
+  void restore_version(uint64_t version, uint64_t cluster_version, uint64_t floor);
 
  private:
   struct Timing {
@@ -87,7 +90,7 @@ class Membership {
   void set_status(Node& node, NodeStatus status, Now now);
   std::string choose_name(const NodeFacts& facts, const Node* had, uint32_t& index) const;
   bool name_taken(std::string_view name, std::string_view but_id, std::string* owner) const;
-  uint32_t free_slot(Role role) const;
+  uint32_t free_slot() const;
   bool mass_failure(Now now) const;
 
   Cluster cluster_;
@@ -96,7 +99,7 @@ class Membership {
   std::map<std::string, Node> nodes_;
   std::map<std::string, Timing, std::less<>> timing_;
   std::set<std::string> changed_;
-  uint64_t version_ = 1, cluster_version_ = 1;
+  uint64_t version_ = 1, cluster_version_ = 1, floor_ = 0;
   std::optional<std::chrono::steady_clock::time_point> frozen_since_;
 };
 

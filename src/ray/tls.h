@@ -62,6 +62,7 @@ class TlsSession {
   X509Ptr peer_authority() const;  // the CA that the handshake accepted (to keep after a pinned one)
 
  private:
+  friend class TlsContext;
   struct State;
   std::unique_ptr<State> state_;
 };
