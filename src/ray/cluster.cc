@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "net/address_plan.h"
 
 namespace rayctl::ray {
 
@@ -140,6 +141,13 @@ bool valid_node_name(std::string_view name) {
   if (name == "head" || name == "localhost") return false;
   return std::all_of(name.begin(), name.end(),
                      [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+}
+
+NodeAddresses node_addresses(const Cluster& cluster, uint32_t slot) {
+  net::AddressPlan plan{net::parse_subnet(cluster.pool), cluster.node_prefix};
+  net::Subnet subnet = net::node_subnet(plan, slot);
+  return {net::to_string(subnet), net::to_string(net::gateway_address(subnet)),
+          net::to_string(net::container_address(subnet, 0))};
 }
 
 nlohmann::json to_json(const ClusterView& view) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -63,12 +62,12 @@ Node parse_node(const Json& json);
 bool valid_node_name(
     std::string_view name);  // a DNS label, lower case, at most 63, not "head" or "localhost"
 
-// Where slot N of the pool lies; joined in from net's address plan. Throws when the pool has no such slot;
-// the error names the limit.
+// Where slot N of the pool lies (net's address plan); an Error that names the limit when the pool has no such
+// slot.
 struct NodeAddresses {
   std::string subnet, gateway, address;
 };
-using AddressPlan = std::function<NodeAddresses(uint32_t slot)>;
+NodeAddresses node_addresses(const Cluster& cluster, uint32_t slot);
 
 // What every node knows of the cluster: the same on the head and on workers, where it comes over the stream
 // or from the disk when the head can't be reached.

@@ -19,13 +19,15 @@ std::string cluster_directory(const Paths& paths);  // state_dir/cluster; made w
 
 class ClusterState {
  public:
-  // Opens the cluster of this state directory, or creates it with `wanted` (id and created are filled in).
-  // For one that exists: prefix, pool, node_prefix and overlay can't change (an Error that names the field
-  // and both values); image, workers and settings are taken from `wanted`. `facts` are the head's own (id and
-  // role are filled in). A worker's state directory is an Error.
+  // Opens the cluster of this state directory, or creates it with `wanted` (id and created are filled in, an
+  // empty prefix is "ray"). For one that exists: prefix, pool, node_prefix and overlay can't change (an Error
+  // that names the field and both values); image, workers and settings are taken over. Empty or zero fields
+  // of `wanted` mean: as it was. `facts` are the head's own (id and role are filled in). A worker's state
+  // directory is an Error.
   static std::unique_ptr<ClusterState> open(const Paths& paths, Cluster wanted, NodeFacts facts,
-                                            AddressPlan plan, const MembershipTimes& times, Now now);
-  // True when this state directory has a cluster already (then the pool is fixed, see cluster_of()).
+                                            const MembershipTimes& times, Now now);
+  // The cluster that this state directory's head made, empty when there is none: an existing one fixes the
+  // pool.
   static std::optional<Cluster> cluster_of(const Paths& paths);
 
   const Cluster& cluster() const { return members_->cluster(); }
@@ -42,6 +44,7 @@ class ClusterState {
   // Creates, journals and commits. The token is never kept: print it or write it to a 0600 file at once.
   Token create_token(Role role, std::chrono::seconds lifetime, uint32_t uses, WallTime now);
   void journal(const TokenRecord& record);
+  void change_cluster(const Cluster& cluster);  // image, workers, settings; durable when it returns
 
   // Journals what changed in the membership; returns the ids. Durable only after commit().
   std::set<std::string> collect();
@@ -53,6 +56,9 @@ class ClusterState {
  private:
   ClusterState() = default;
   std::string snapshot() const;
+  void load(std::string_view snapshot, Now now);
+  void replay(std::string_view record, Now now);
+  void adopt(const Cluster& wanted);
 
   std::string directory_;
   std::optional<Authority> authority_;
@@ -64,8 +70,7 @@ class ClusterState {
   bool created_ = false;
 };
 
-// A token for the owner's eyes: on a terminal it is printed with the line that uses it, else it goes to
-// cluster/worker-token (0600) and the path is told.
-std::string write_token_file(const Paths& paths, const Token& token);  // returns the path
+// For when no terminal is there to print it on: cluster/worker-token, 0600. Returns the path.
+std::string write_token_file(const Paths& paths, const Token& token);
 
 }  // namespace rayctl::ray

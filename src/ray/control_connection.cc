@@ -1,7 +1,5 @@
 #include "ray/control_connection.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -13,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "ray/control_address.h"
 
 namespace rayctl::ray {
 
@@ -25,21 +24,6 @@ constexpr size_t output_turn = 32 << 10;  // channel data that is encoded ahead 
 constexpr size_t max_queue = 8 << 20;     // control frames for a peer that doesn't read
 constexpr size_t max_channels = 512;      // opened by the other side
 constexpr std::chrono::seconds goodbye_time{2};
-
-// A numeric address in its shortest form: IPv4 that came over an IPv6 socket is IPv4.
-std::string address_text(const sockaddr_storage& address) {
-  std::array<char, INET6_ADDRSTRLEN> text{};
-  if (address.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in&>(address).sin_addr, text.data(), text.size());
-  } else if (address.ss_family == AF_INET6) {
-    const in6_addr& v6 = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-    if (IN6_IS_ADDR_V4MAPPED(&v6))
-      inet_ntop(AF_INET, &v6.s6_addr[12], text.data(), text.size());
-    else
-      inet_ntop(AF_INET6, &v6, text.data(), text.size());
-  }
-  return text.data();
-}
 
 }  // namespace
 
@@ -404,7 +388,7 @@ void Connection::forget(uint32_t id) {
 void Connection::close(std::string_view reason) {
   if (closed_ || closing_) return;
   if (!open_) return shut(std::string(reason));
-  control_out_.clear();
+  if (control_out_.size() > max_text_size) control_out_.clear();  // it doesn't read anyway
   append_frame(control_out_, FrameType::goodbye, 0, reason.substr(0, max_text_size));
   closing_ = true;
   goodbye_ = reason;
@@ -452,6 +436,10 @@ std::optional<CertificateInfo> Connection::certificate() const {
   return socket_->tls ? socket_->tls->peer() : std::nullopt;
 }
 
+bool Connection::refused_certificate() const {
+  return socket_->tls && socket_->tls->refused();
+}
+
 X509Ptr Connection::authority() const {
   return socket_->tls ? socket_->tls->peer_authority() : nullptr;
 }
@@ -462,7 +450,7 @@ std::string Connection::remote_address() const {
   if (closed_ ||
       getpeername(socket_->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
     return "";
-  return address_text(address);
+  return format_address(address);
 }
 
 std::string Connection::local_address() const {
@@ -471,7 +459,7 @@ std::string Connection::local_address() const {
   if (closed_ ||
       getsockname(socket_->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
     return "";
-  return address_text(address);
+  return format_address(address);
 }
 
 }  // namespace rayctl::ray

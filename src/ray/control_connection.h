@@ -57,6 +57,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Peer& peer() const { return peer_; }
   std::optional<CertificateInfo> certificate() const;
   X509Ptr authority() const;
+  bool refused_certificate() const;    // this side refused the other's: trying again can hardly help
   std::string remote_address() const;  // "10.0.0.7" (TCP only)
   std::string local_address() const;
   std::chrono::steady_clock::time_point last_heard() const { return last_heard_; }

@@ -1,6 +1,8 @@
 // The operators' unix socket of a supervisor: run_dir/control.sock.
 #pragma once
 
+#include <sys/un.h>
+
 #include <memory>
 #include <string>
 
@@ -9,6 +11,7 @@
 namespace rayctl::ray {
 
 std::string control_socket_path(const std::string& run_dir);
+sockaddr_un unix_address(const std::string& path);  // an Error when the path is too long for one
 
 // Serves the table. The socket is 0660 root:rayctl where that group exists, else 0600. Root and the
 // supervisor's own user are admins; others who may open it are operators.

@@ -23,6 +23,7 @@ struct ServerConfig {
   size_t max_pending = 256;                // connections that haven't said who they are
   std::chrono::seconds greeting_time{10};  // for TLS handshake and hello
   std::chrono::milliseconds batch{150};    // changes of the state are gathered for this long
+  std::chrono::seconds silent_after{60};   // a stream without any sign of life is closed
 };
 
 // Callbacks come from the io_context's thread, never from within a call of the server.
@@ -51,8 +52,9 @@ class ControlServer {
                      Completion completion, std::optional<std::chrono::milliseconds> timeout = {});
   bool connected(const std::string& node_id) const;
   ConnectionPtr connection(const std::string& node_id) const;  // null when it isn't connected; for relay()
-  ClusterView view() const;
+  const ClusterView& view() const;
   void set_own_names(const std::map<std::string, std::string>& names);  // of the head's own containers
+  void set_own_facts(NodeFacts facts);  // e.g. a new underlay address or MAC (id and role are filled in)
 
   struct Counters {
     size_t connections = 0, pending = 0, nodes = 0;

@@ -97,6 +97,13 @@ ParsedRecords parse_records(std::string_view bytes, const std::string& name) {
             "a backup, or give the cluster up with: rayctl node reset)",
             name, at);
     }
+    // An append leaves a prefix of itself, or zeros where its block never arrived; never another length.
+    if (rest.size() >= head_size && (size == 0 || size > max_record_size) && !all_zero(rest))
+      throw Error(
+          "cannot read '{}': the record at byte {} is damaged (restore the directory from a backup, or give "
+          "the "
+          "cluster up with: rayctl node reset)",
+          name, at);
     parsed.torn = true;
     return parsed;
   }

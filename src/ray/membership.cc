@@ -1,27 +1,21 @@
 #include "ray/membership.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
-#include <array>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "net/address.h"
 
 namespace rayctl::ray {
 
 namespace {
 
 bool address_in(const std::string& subnet, const std::string& address) {
-  size_t slash = subnet.find('/');
-  in_addr base{}, wanted{};
-  if (slash == subnet.npos || inet_pton(AF_INET, subnet.substr(0, slash).c_str(), &base) != 1 ||
-      inet_pton(AF_INET, address.c_str(), &wanted) != 1)
+  try {
+    return net::contains(net::parse_subnet(subnet), net::parse_address(address));
+  } catch (const Error&) {
     return false;
-  unsigned length = static_cast<unsigned>(std::atoi(subnet.c_str() + slash + 1));
-  if (length < 1 || length > 32) return false;
-  uint32_t mask = ~uint32_t{0} << (32 - length);
-  return (ntohl(base.s_addr) & mask) == (ntohl(wanted.s_addr) & mask);
+  }
 }
 
 }  // namespace
@@ -30,8 +24,8 @@ Now current_time() {
   return {std::chrono::steady_clock::now(), wall_now()};
 }
 
-Membership::Membership(const Cluster& cluster, AddressPlan plan, const MembershipTimes& times)
-    : cluster_(cluster), plan_(std::move(plan)), times_(times) {}
+Membership::Membership(const Cluster& cluster, const MembershipTimes& times)
+    : cluster_(cluster), times_(times) {}
 
 const Node* Membership::find(std::string_view id) const {
   auto it = nodes_.find(std::string(id));
@@ -140,7 +134,7 @@ const Node& Membership::arrive(const NodeFacts& facts, Now now) {
   next.name = choose_name(facts, had, next.index);
   if (fresh) {
     next.slot = free_slot();
-    NodeAddresses addresses = plan_(next.slot);
+    NodeAddresses addresses = node_addresses(cluster_, next.slot);
     next.subnet = addresses.subnet;
     next.gateway = addresses.gateway;
     next.address = addresses.address;

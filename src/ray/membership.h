@@ -48,7 +48,7 @@ NodeFacts parse_facts(const Json& json);  // bounded: lengths and characters are
 
 class Membership {
  public:
-  Membership(const Cluster& cluster, AddressPlan plan, const MembershipTimes& times);
+  Membership(const Cluster& cluster, const MembershipTimes& times);
 
   // The node is here (a join, a return after a restart, new facts). Its index and slot are those it had, or
   // the lowest free. Throws when the name belongs to another node, the node was removed, its role changed, a
@@ -66,6 +66,7 @@ class Membership {
   // Ids of the nodes that changed (any field but last_seen) since the last call, for the journal and
   // callbacks. Those that are in no map any more were forgotten.
   std::set<std::string> take_changed();
+  bool changed() const { return !changed_.empty(); }
 
   const std::map<std::string, Node>& nodes() const { return nodes_; }  // all, also expired and removed ones
   const Node* find(std::string_view id) const;
@@ -94,7 +95,6 @@ class Membership {
   bool mass_failure(Now now) const;
 
   Cluster cluster_;
-  AddressPlan plan_;
   MembershipTimes times_;
   std::map<std::string, Node> nodes_;
   std::map<std::string, Timing, std::less<>> timing_;

@@ -22,25 +22,34 @@ std::string last_reason() {
   std::string text = reason ? reason : "TLS failed";
   switch (ERR_GET_REASON(code)) {
     case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_HTTP_REQUEST: text = "it doesn't speak TLS"; break;
+    case SSL_R_HTTP_REQUEST:
+      text = "it doesn't speak TLS";
+      break;
     case SSL_R_UNSUPPORTED_PROTOCOL:
-    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION: text = "it doesn't speak TLS 1.3"; break;
+    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
+      text = "it doesn't speak TLS 1.3";
+      break;
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
       text = "it says that this member's certificate has expired";
       break;
-    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE: text = "it refuses this member's certificate"; break;
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+      text = "it refuses this member's certificate";
+      break;
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
       text = "it says that this member's certificate is from another cluster";
       break;
-    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED: text = "it demands a certificate"; break;
-    default: break;
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+      text = "it demands a certificate";
+      break;
+    default:
+      break;
   }
   ERR_clear_error();
   return text;
 }
 
-int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned in_size,
-                    void*) {
+int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in,
+                    unsigned in_size, void*) {
   unsigned char* chosen = nullptr;
   int rc = SSL_select_next_proto(&chosen, size, reinterpret_cast<const unsigned char*>(protocol.data()),
                                  static_cast<unsigned>(protocol.size()), in, in_size);
@@ -49,7 +58,9 @@ int choose_protocol(SSL*, const unsigned char** out, unsigned char* size, const 
 }
 
 // OpenSSL's own socket BIO writes without MSG_NOSIGNAL: a peer that left would end the process with SIGPIPE.
-int bio_fd(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
+int bio_fd(BIO* bio) {
+  return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio)));
+}
 
 int bio_moved(BIO* bio, ssize_t moved, int retry) {
   BIO_clear_retry_flags(bio);
@@ -65,7 +76,9 @@ int bio_read(BIO* bio, char* bytes, int size) {
   return bio_moved(bio, recv(bio_fd(bio), bytes, static_cast<size_t>(size), 0), BIO_FLAGS_READ);
 }
 
-long bio_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+long bio_control(BIO*, int command, long, void*) {
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
 
 BIO* socket_bio(int fd) {
   static BIO_METHOD* const method = [] {
@@ -99,7 +112,7 @@ struct TlsContext::State {
 struct TlsSession::State {
   std::shared_ptr<TlsContext::State> context;  // before the SSL: it points here
   std::unique_ptr<SSL, decltype(&SSL_free)> ssl{nullptr, SSL_free};
-  std::string refusal;                         // of the peer's certificate
+  std::string refusal;  // of the peer's certificate
   X509Ptr authority;
 
   static int verify(X509_STORE_CTX* store, void*);
@@ -107,7 +120,8 @@ struct TlsSession::State {
   IoStatus status(int rc, std::string_view doing);
 };
 
-// Our rules instead of OpenSSL's chain building: one authority, one certificate below it, tolerance for clocks.
+// Our rules instead of OpenSSL's chain building: one authority, one certificate below it, tolerance for
+// clocks.
 std::string TlsSession::State::judge(X509* leaf, STACK_OF(X509) * chain, int& code) {
   code = X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
   const PeerPolicy& policy = context->policy;
@@ -130,7 +144,8 @@ std::string TlsSession::State::judge(X509* leaf, STACK_OF(X509) * chain, int& co
   code = X509_V_ERR_INVALID_PURPOSE;
   Identity identity = certificate_info(certificate).identity;
   if (policy.role && identity.role != *policy.role)
-    return fmt::format("its certificate is a {}'s, not a {}'s", role_name(identity.role), role_name(*policy.role));
+    return fmt::format("its certificate is a {}'s, not a {}'s", role_name(identity.role),
+                       role_name(*policy.role));
   authority = trusted;
   code = X509_V_OK;
   return "";
@@ -150,10 +165,12 @@ int TlsSession::State::verify(X509_STORE_CTX* store, void*) {
   return self->refusal.empty() ? 1 : 0;
 }
 
-TlsContext::TlsContext(Side side, const Credentials& credentials, PeerPolicy policy) : state_(std::make_shared<State>()) {
+TlsContext::TlsContext(Side side, const Credentials& credentials, PeerPolicy policy)
+    : state_(std::make_shared<State>()) {
   state_->side = side;
   state_->policy = std::move(policy);
-  state_->context = {SSL_CTX_new(side == Side::server ? TLS_server_method() : TLS_client_method()), SSL_CTX_free};
+  state_->context = {SSL_CTX_new(side == Side::server ? TLS_server_method() : TLS_client_method()),
+                     SSL_CTX_free};
   SSL_CTX* context = state_->context.get();
   if (!context) throw Error("cannot set up TLS: {}", last_reason());
   SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
@@ -161,8 +178,8 @@ TlsContext::TlsContext(Side side, const Credentials& credentials, PeerPolicy pol
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
   SSL_CTX_set_num_tickets(context, 0);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_mode(context,
-                   SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_max_cert_list(context, 16 << 10);
   int mode = SSL_VERIFY_PEER;
   if (side == Side::server && state_->policy.certificate_required) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
@@ -212,15 +229,20 @@ TlsSession::~TlsSession() = default;
 IoStatus TlsSession::State::status(int rc, std::string_view doing) {
   int code = errno;
   switch (SSL_get_error(ssl.get(), rc)) {
-    case SSL_ERROR_NONE: return IoStatus::done;
-    case SSL_ERROR_WANT_READ: return IoStatus::want_read;
-    case SSL_ERROR_WANT_WRITE: return IoStatus::want_write;
-    case SSL_ERROR_ZERO_RETURN: return IoStatus::closed;
+    case SSL_ERROR_NONE:
+      return IoStatus::done;
+    case SSL_ERROR_WANT_READ:
+      return IoStatus::want_read;
+    case SSL_ERROR_WANT_WRITE:
+      return IoStatus::want_write;
+    case SSL_ERROR_ZERO_RETURN:
+      return IoStatus::closed;
     case SSL_ERROR_SYSCALL:
       ERR_clear_error();
       if (code == 0 || code == EPIPE || code == ECONNRESET) return IoStatus::closed;
       throw SysError(code, "cannot {}", doing);
-    default: break;
+    default:
+      break;
   }
   if (!refusal.empty()) {
     ERR_clear_error();
@@ -266,6 +288,12 @@ std::optional<CertificateInfo> TlsSession::peer() const {
   return certificate_info(shared(certificate));
 }
 
-X509Ptr TlsSession::peer_authority() const { return state_->authority; }
+bool TlsSession::refused() const {
+  return !state_->refusal.empty();
+}
+
+X509Ptr TlsSession::peer_authority() const {
+  return state_->authority;
+}
 
 }  // namespace rayctl::ray

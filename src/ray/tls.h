@@ -59,6 +59,7 @@ class TlsSession {
   IoStatus shutdown();                  // sends close_notify, doesn't wait for the peer's
 
   std::optional<CertificateInfo> peer() const;  // empty: the peer showed no certificate
+  bool refused() const;                         // our side refused the peer's certificate
   X509Ptr peer_authority() const;  // the CA that the handshake accepted (to keep after a pinned one)
 
  private:

@@ -181,8 +181,8 @@ TokenStore::Created TokenStore::create(std::string ca_pin, Role role, std::chron
   return made;
 }
 
-const TokenRecord& TokenStore::verify(std::string_view id, std::string_view secret, Role role,
-                                      WallTime now) const {
+const TokenRecord& TokenStore::verify(std::string_view id, std::string_view secret, Role role, WallTime now,
+                                      Use use) const {
   auto it = records_.find(id);
   // The same work and the same words for both: nobody learns which ids exist.
   std::string known = it == records_.end() ? hex(sha256("")) : it->second.secret_hash;
@@ -197,7 +197,7 @@ const TokenRecord& TokenStore::verify(std::string_view id, std::string_view secr
   if (now >= record.expires)
     throw Error("the token {} expired {} ago (on the head, make a new one: {})", record.id,
                 human_duration(now - record.expires), new_token_line);
-  if (record.uses >= record.uses_allowed)
+  if (use == Use::first && record.uses >= record.uses_allowed)
     throw Error("the token {} is used up: it was good for {} (on the head, make a new one: {})", record.id,
                 record.uses_allowed == 1 ? "one use" : fmt::format("{} uses", record.uses_allowed),
                 new_token_line);

@@ -67,7 +67,11 @@ class TokenStore {
 
   // Checks id, secret, role, lifetime, uses and revocation, in this order; throws an Error that says which
   // one and what makes a new token. Unknown id and wrong secret give the same text.
-  const TokenRecord& verify(std::string_view id, std::string_view secret, Role role, WallTime now) const;
+  // Use::again: a node that was admitted before repeats its join, because the answer got lost; uses aren't
+  // checked.
+  enum class Use { first, again };
+  const TokenRecord& verify(std::string_view id, std::string_view secret, Role role, WallTime now,
+                            Use use = Use::first) const;
 
   const TokenRecord& count_use(
       std::string_view id);  // after the node was admitted; returns the record to journal
