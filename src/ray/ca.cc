@@ -194,7 +194,7 @@ std::optional<Identity> parse_identity(std::string_view uri) {
   size_t first = uri.find('/'), second = first == uri.npos ? uri.npos : uri.find('/', first + 1);
   if (second == uri.npos) return std::nullopt;
   std::string_view cluster = uri.substr(0, first), id = uri.substr(second + 1);
-  std::optional<Role> role = role_by_name(uri.substr(first + 1, second - first - 1));
+  std::optional<MemberRole> role = role_by_name(uri.substr(first + 1, second - first - 1));
   if (!role || !id_characters(cluster, 64) || !id_characters(id, 64)) return std::nullopt;
   return Identity{std::string(cluster), *role, std::string(id)};
 }
@@ -325,7 +325,7 @@ Authority Authority::open(const std::string& directory, const std::string& clust
 
 X509Ptr Authority::issue(const KeyPtr& key, const Identity& identity, WallTime now) const {
   check_kind(key.get());
-  bool is_node = identity.role == Role::head || identity.role == Role::worker;
+  bool is_node = identity.role == MemberRole::head || identity.role == MemberRole::worker;
   if (is_node && identity.id != id_of(key.get()))
     throw Error("cannot sign a certificate for node '{}': the key is another node's", identity.id);
   std::string uri = format_identity(identity);
@@ -343,7 +343,7 @@ X509Ptr Authority::issue(const KeyPtr& key, const Identity& identity, WallTime n
   add_extension(raw, issuer, NID_basic_constraints, "critical,CA:FALSE");
   add_extension(raw, issuer, NID_key_usage, "critical,digitalSignature");
   add_extension(raw, issuer, NID_ext_key_usage,
-                identity.role == Role::head ? "serverAuth,clientAuth" : "clientAuth");
+                identity.role == MemberRole::head ? "serverAuth,clientAuth" : "clientAuth");
   add_extension(raw, issuer, NID_authority_key_identifier, "keyid");
   add_extension(raw, issuer, NID_subject_alt_name, "URI:" + uri);
   if (X509_sign(raw, key_.get(), digest_for(key_.get())) <= 0) fail("sign a certificate");

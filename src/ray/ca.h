@@ -21,7 +21,7 @@ using KeyPtr = std::shared_ptr<evp_pkey_st>;
 // Who a certificate speaks for: the URI `rayctl://CLUSTER/ROLE/ID` in its subjectAltName.
 struct Identity {
   std::string cluster;  // the cluster's id
-  Role role = Role::worker;
+  MemberRole role = MemberRole::worker;
   std::string id;  // a node's id; for operators and admins the id of the token that admitted them
 };
 

@@ -107,7 +107,7 @@ Node parse_node(const Json& json) {
   node.id = json.at("id").string();
   node.name = json.at("name").string();
   auto role = role_by_name(json.at("role").string());
-  if (!role || (*role != Role::head && *role != Role::worker))
+  if (!role || (*role != MemberRole::head && *role != MemberRole::worker))
     throw Error("{}.role: not a node's role", json.path());
   node.role = *role;
   node.index = number<uint32_t>(json, "index");
@@ -177,7 +177,7 @@ std::vector<Name> names(const ClusterView& view) {
   for (const auto& [id, node] : view.nodes) {
     if (!node.present()) continue;
     all.push_back({node.name, node.address, id});
-    if (node.role == Role::head) all.push_back({"head", node.address, id});
+    if (node.role == MemberRole::head) all.push_back({"head", node.address, id});
     for (const auto& [name, address] : node.names) all.push_back({name, address, id});
   }
   std::sort(all.begin(), all.end(), [](const Name& a, const Name& b) {
@@ -192,7 +192,7 @@ const Node* find_node(const ClusterView& view, std::string_view name_or_id_prefi
   if (name_or_id_prefix.empty()) return nullptr;
   for (const auto& [id, node] : view.nodes) {
     if (node.name == name_or_id_prefix || id == name_or_id_prefix) return &node;
-    if (name_or_id_prefix == "head" && node.role == Role::head) return &node;
+    if (name_or_id_prefix == "head" && node.role == MemberRole::head) return &node;
     if (std::string_view(id).substr(0, name_or_id_prefix.size()) == name_or_id_prefix) {
       by_prefix = &node;
       ++matches;

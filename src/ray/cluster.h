@@ -14,8 +14,6 @@
 
 namespace rayctl::ray {
 
-constexpr uint16_t default_control_port = 7443;  // the head's --listen; TCP
-
 // Settings that are fixed when the cluster is created, and those that all nodes share.
 struct Cluster {
   std::string id;              // 16 hex digits, random
@@ -39,7 +37,7 @@ std::string_view status_name(NodeStatus status);
 struct Node {
   std::string id;                        // node_id() of its key
   std::string name;                      // a DNS label, unique in the cluster
-  Role role = Role::worker;              // head or worker
+  MemberRole role = MemberRole::worker;  // head or worker
   uint32_t index = 0;                    // the N of its default name, per role
   uint32_t slot = 0;                     // which subnet of the pool
   std::string subnet, gateway, address;  // "10.64.0.64/26", its bridge's address, its Ray container's address

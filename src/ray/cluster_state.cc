@@ -79,7 +79,7 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
   ++state->epoch_;
   state->journal_->append(nlohmann::json{{"epoch", state->epoch_}}.dump());
   facts.id = node_id(state->credentials_.key);
-  facts.role = Role::head;
+  facts.role = MemberRole::head;
   state->renew_own(now);
   state->members_->arrive(facts, now);
   state->collect();
@@ -121,16 +121,17 @@ const Node& ClusterState::self() const {
 bool ClusterState::renew_own(Now now) {
   if (credentials_.joined()) {
     CertificateInfo info = certificate_info(credentials_.certificate);
-    if (info.identity.role == Role::head && now.wall < renewal_time(info, 0.5)) return false;
+    if (info.identity.role == MemberRole::head && now.wall < renewal_time(info, 0.5)) return false;
   }
-  Identity identity{cluster().id, Role::head, node_id(credentials_.key)};
+  Identity identity{cluster().id, MemberRole::head, node_id(credentials_.key)};
   credentials_.certificate = authority_->issue(credentials_.key, identity, now.wall);
   credentials_.authority = authority_->certificate();
   save_certificate(directory_, credentials_.certificate, credentials_.authority);
   return true;
 }
 
-Token ClusterState::create_token(Role role, std::chrono::seconds lifetime, uint32_t uses, WallTime now) {
+Token ClusterState::create_token(MemberRole role, std::chrono::seconds lifetime, uint32_t uses,
+                                 WallTime now) {
   tokens_.forget_old(now, CertificateTimes{}.operators + max_clock_skew);
   TokenStore::Created made = tokens_.create(authority_->pin(), role, lifetime, uses, now);
   journal(made.record);

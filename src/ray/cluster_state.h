@@ -42,7 +42,7 @@ class ClusterState {
   bool renew_own(Now now);
 
   // Creates, journals and commits. The token is never kept: print it or write it to a 0600 file at once.
-  Token create_token(Role role, std::chrono::seconds lifetime, uint32_t uses, WallTime now);
+  Token create_token(MemberRole role, std::chrono::seconds lifetime, uint32_t uses, WallTime now);
   void journal(const TokenRecord& record);
   void change_cluster(const Cluster& cluster);  // image, workers, settings; durable when it returns
 

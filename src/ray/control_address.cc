@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 #include "base/error.h"
@@ -17,18 +16,6 @@
 namespace rayctl::ray {
 
 namespace {
-
-bool is_number(std::string_view text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-uint16_t parse_port(std::string_view text, std::string_view whole) {
-  unsigned port = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc() || end != text.data() + text.size() || port > 65535)
-    throw Error("cannot read address '{}': '{}' is no port", printable(whole), printable(text));
-  return static_cast<uint16_t>(port);
-}
 
 SocketAddress literal(const HostPort& where) {
   SocketAddress address;
@@ -71,33 +58,6 @@ Fd make_socket(int family) {
 }
 
 }  // namespace
-
-HostPort parse_host_port(std::string_view text, uint16_t default_port) {
-  std::string_view whole = text;
-  text = trim(text);
-  if (text.empty() || text.size() > 300)
-    throw Error("cannot read address '{}': HOST:PORT is expected", printable(whole.substr(0, 300)));
-  HostPort where{.host = {}, .port = default_port};
-  if (text.front() == '[') {
-    size_t end = text.find(']');
-    if (end == text.npos || (end + 1 < text.size() && text[end + 1] != ':'))
-      throw Error("cannot read address '{}': [ADDRESS]:PORT is expected", printable(whole));
-    where.host = text.substr(1, end - 1);
-    if (end + 1 < text.size()) where.port = parse_port(text.substr(end + 2), whole);
-  } else if (is_number(text)) {
-    where.port = parse_port(text, whole);
-    return where;
-  } else if (size_t colon = text.find(':'); colon != text.npos && text.find(':', colon + 1) == text.npos) {
-    where.host = text.substr(0, colon);
-    where.port = parse_port(text.substr(colon + 1), whole);
-  } else {
-    where.host = text;
-  }
-  for (char c : where.host)
-    if (!(isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == ':' || c == '_'))
-      throw Error("cannot read address '{}': '{}' is no host", printable(whole), printable(where.host));
-  return where;
-}
 
 std::string format_host_port(const HostPort& where) {
   if (where.host.find(':') != std::string::npos) return fmt::format("[{}]:{}", where.host, where.port);

@@ -1,4 +1,4 @@
-// Where control streams begin and end: HOST:PORT, names to addresses, sockets.
+// Where control streams begin and end: names to addresses, sockets.
 #pragma once
 
 #include <sys/socket.h>
@@ -11,17 +11,10 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "ray/node_config.h"
 
 namespace rayctl::ray {
 
-struct HostPort {
-  std::string host;  // empty: every address (listening only)
-  uint16_t port = 0;
-};
-
-// "HOST:PORT", "HOST", "[v6]:PORT", "v6", "PORT" (when `default_port` stands for the missing part). Errors
-// name the text.
-HostPort parse_host_port(std::string_view text, uint16_t default_port);
 std::string format_host_port(const HostPort& where);
 
 struct SocketAddress {
@@ -37,7 +30,7 @@ std::vector<SocketAddress> resolve(const HostPort& where, const std::atomic<bool
 
 // Non-blocking, TCP_NODELAY; connecting when it returns (writable once it is decided).
 Fd begin_connect(const SocketAddress& address);
-// Without host every IPv6 and IPv4 address. "cannot listen on '0.0.0.0:7443': Address already in use (…)"
+// An empty host: every IPv6 and IPv4 address. "cannot listen on '0.0.0.0:7443': Address already in use (…)"
 Fd listen_on(const HostPort& where);
 uint16_t port_of(int socket);
 void tune_stream(int socket);  // no delay, dead peers found by the kernel too

@@ -30,7 +30,7 @@ ControlClient::Impl::Impl(asio::io_context& io, const Paths& paths, const Client
                           RequestTable& requests, ClientCallbacks callbacks)
     : io(io),
       config(config),
-      head(parse_host_port(config.head, default_control_port)),
+      head(config.head),
       directory(cluster_directory(paths)),
       instance(hex(random_bytes(8))),
       requests(requests),
@@ -70,10 +70,10 @@ ControlClient::Impl::Impl(asio::io_context& io, const Paths& paths, const Client
         "cannot join a cluster without a token (on the head: rayctl token create --role worker --ttl 1h "
         "--uses 1; "
         "here: --token-file FILE, or RAYCTL_TOKEN)");
-  if (!credentials.joined() && this->config.token->role != Role::worker)
+  if (!credentials.joined() && this->config.token->role != MemberRole::worker)
     throw Error("cannot join as worker: the token is for role {}", role_name(this->config.token->role));
   this->config.facts.id = id;
-  this->config.facts.role = Role::worker;
+  this->config.facts.role = MemberRole::worker;
   load_view();
 }
 
@@ -128,7 +128,7 @@ void ControlClient::Impl::try_next() {
 
 void ControlClient::Impl::connect(const SocketAddress& address) {
   joining = !credentials.joined();
-  PeerPolicy policy{.role = Role::head};
+  PeerPolicy policy{.role = MemberRole::head};
   if (joining) policy.ca_pin = config.token->ca_pin;
   TlsContext tls(TlsContext::Side::client, credentials, policy);
   std::weak_ptr<Impl> weak = weak_from_this();
@@ -171,7 +171,7 @@ nlohmann::json ControlClient::Impl::greeting(std::string_view kind) const {
 void ControlClient::Impl::opened() {
   if (joining) {
     nlohmann::json hello = greeting("join");
-    hello["role"] = role_name(Role::worker);
+    hello["role"] = role_name(MemberRole::worker);
     hello["token"] = {{"id", config.token->id}, {"secret", config.token->secret}};
     hello["csr"] = make_csr(credentials.key);
     return connection->hello(hello);
@@ -297,7 +297,7 @@ void ControlClient::set_names(const std::map<std::string, std::string>& names) {
 void ControlClient::set_facts(const NodeFacts& facts) {
   impl_->config.facts = facts;
   impl_->config.facts.id = impl_->id;
-  impl_->config.facts.role = Role::worker;
+  impl_->config.facts.role = MemberRole::worker;
   impl_->facts_sent = false;
   impl_->flush_soon();
 }

@@ -15,12 +15,13 @@
 #include "ray/control_backoff.h"
 #include "ray/control_connection.h"
 #include "ray/membership.h"
+#include "ray/node_config.h"
 
 namespace rayctl::ray {
 
 struct ClientConfig {
-  std::string head;  // "HOST:PORT", "HOST", "[v6]:PORT"; the name is resolved again at each attempt
-  std::optional<Token> token = {};  // needed for the first join only; dropped once joined
+  HostPort head = {"", default_control_port};  // a name is resolved again at each attempt
+  std::optional<Token> token = {};             // needed for the first join only; dropped once joined
   NodeFacts facts =
       {};  // id and role are filled in; underlay too when it is empty (the stream's own address)
   std::chrono::milliseconds heartbeat{5000};

@@ -57,7 +57,7 @@ void ControlServer::set_own_names(const std::map<std::string, std::string>& name
 
 void ControlServer::set_own_facts(NodeFacts facts) {
   facts.id = impl_->state.self().id;
-  facts.role = Role::head;
+  facts.role = MemberRole::head;
   impl_->state.members().arrive(facts, current_time());
   impl_->schedule_publish();
 }

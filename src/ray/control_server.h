@@ -12,13 +12,13 @@
 
 #include "ray/cluster_state.h"
 #include "ray/control_connection.h"
+#include "ray/node_config.h"
 
 namespace rayctl::ray {
 
 struct ServerConfig {
-  // "HOST:PORT", "[v6]:PORT" or "PORT" with literal addresses; port 0 = any. Default: every address, IPv6 and
-  // IPv4.
-  std::string listen = std::to_string(default_control_port);
+  std::string listen_host = {};                 // a literal address; empty: every address, IPv6 and IPv4
+  uint16_t listen_port = default_control_port;  // 0: any free one
   size_t max_connections = 20000;
   size_t max_pending = 256;                // connections that haven't said who they are
   std::chrono::seconds greeting_time{10};  // for TLS handshake and hello

@@ -39,7 +39,7 @@ ControlServer::Impl::Impl(asio::io_context& io, ClusterState& state, RequestTabl
 }
 
 void ControlServer::Impl::start() {
-  Fd socket = listen_on(parse_host_port(config.listen, default_control_port));
+  Fd socket = listen_on({config.listen_host, config.listen_port});
   port = port_of(socket.get());
   listener = std::make_unique<asio::posix::stream_descriptor>(io, socket.release());
   wait_accept();

@@ -57,9 +57,9 @@ void ControlServer::Impl::refuse(const SessionPtr& session, const std::string& r
 
 void ControlServer::Impl::join(const SessionPtr& session, const Json& hello) {
   check_clock(hello);
-  Role role = role_by_name(hello.at("role").string()).value_or(Role::head);
+  MemberRole role = role_by_name(hello.at("role").string()).value_or(MemberRole::head);
   Now now = current_time();
-  if (role == Role::operator_ || role == Role::admin) return join_operator(session, hello, role);
+  if (role == MemberRole::operator_ || role == MemberRole::admin) return join_operator(session, hello, role);
   NodeFacts facts = parse_facts(hello.at("node"));
   Json token = hello.at("token");
   const Node* known = state.members().find(facts.id);
@@ -83,7 +83,7 @@ void ControlServer::Impl::join(const SessionPtr& session, const Json& hello) {
   });
 }
 
-void ControlServer::Impl::join_operator(const SessionPtr& session, const Json& hello, Role role) {
+void ControlServer::Impl::join_operator(const SessionPtr& session, const Json& hello, MemberRole role) {
   WallTime now = wall_now();
   Json token = hello.at("token");
   std::string id = state.tokens().verify(token.at("id").string(), token.at("secret").string(), role, now).id;
@@ -97,14 +97,14 @@ void ControlServer::Impl::join_operator(const SessionPtr& session, const Json& h
 }
 
 void ControlServer::Impl::operator_stream(const SessionPtr& session, const CertificateInfo& certificate) {
-  Role role = certificate.identity.role;
-  if (role != Role::operator_ && role != Role::admin)
+  MemberRole role = certificate.identity.role;
+  if (role != MemberRole::operator_ && role != MemberRole::admin)
     throw Error("cannot open an operator's stream: the certificate is a {}'s", role_name(role));
   // Whoever was admitted by a token goes with it.
   if (state.tokens().revoked(certificate.identity.id))
     throw Error("cannot open an operator's stream: token {}, which admitted it, was revoked",
                 certificate.identity.id);
-  session->connection->admit({.kind = role == Role::admin ? Peer::Kind::admin : Peer::Kind::operator_,
+  session->connection->admit({.kind = role == MemberRole::admin ? Peer::Kind::admin : Peer::Kind::operator_,
                               .id = certificate.identity.id,
                               .label = fmt::format("{} {}", role_name(role), certificate.identity.id)});
   session->connection->hello(
@@ -113,11 +113,11 @@ void ControlServer::Impl::operator_stream(const SessionPtr& session, const Certi
 
 void ControlServer::Impl::node_stream(const SessionPtr& session, const Json& hello,
                                       const CertificateInfo& certificate) {
-  if (certificate.identity.role != Role::worker)
+  if (certificate.identity.role != MemberRole::worker)
     throw Error("cannot open a worker's stream: the certificate is a {}'s",
                 role_name(certificate.identity.role));
   NodeFacts facts = parse_facts(hello.at("node"));
-  if (facts.id != certificate.identity.id || facts.role != Role::worker)
+  if (facts.id != certificate.identity.id || facts.role != MemberRole::worker)
     throw Error("cannot open the stream of {} {}: the certificate is for worker {}", role_name(facts.role),
                 facts.id, certificate.identity.id);
   if (facts.underlay.empty()) facts.underlay = session->address;

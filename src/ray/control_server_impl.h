@@ -54,7 +54,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   // --- greetings (control_server_hello.cc) ---
   void hello(const SessionPtr& session, const Json& hello);
   void join(const SessionPtr& session, const Json& hello);
-  void join_operator(const SessionPtr& session, const Json& hello, Role role);
+  void join_operator(const SessionPtr& session, const Json& hello, MemberRole role);
   void node_stream(const SessionPtr& session, const Json& hello, const CertificateInfo& certificate);
   void admit_node(const SessionPtr& session, const NodeFacts& facts, uint64_t version);
   void operator_stream(const SessionPtr& session, const CertificateInfo& certificate);

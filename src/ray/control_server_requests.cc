@@ -56,7 +56,7 @@ void ControlServer::Impl::register_requests() {
   };
 
   on("renew", Access::node, [](Impl& self, const Request& request, const ChannelPtr& channel) {
-    Identity identity{self.state.cluster().id, Role::worker, request.peer.id};
+    Identity identity{self.state.cluster().id, MemberRole::worker, request.peer.id};
     X509Ptr certificate = self.state.authority().sign(request.body.at("csr").string(), identity, wall_now());
     debug("the certificate of {} was renewed", request.peer.label);
     channel->respond({{"certificate", to_pem(certificate)}});
@@ -68,7 +68,7 @@ void ControlServer::Impl::register_requests() {
   });
   on("facts", Access::node, [when_durable](Impl& self, const Request& request, const ChannelPtr& channel) {
     NodeFacts facts = parse_facts(request.body.at("node"));
-    if (facts.id != request.peer.id || facts.role != Role::worker)
+    if (facts.id != request.peer.id || facts.role != MemberRole::worker)
       throw Error("cannot change the facts of another node");
     if (facts.underlay.empty()) facts.underlay = request.connection->remote_address();
     self.state.members().arrive(facts, current_time());
@@ -84,7 +84,7 @@ void ControlServer::Impl::register_requests() {
     size_t size = 0;
     for (auto it = all.upper_bound(request.body.string_or("after", "")); it != all.end(); ++it) {
       nlohmann::json json = to_json(it->second);
-      json["connected"] = self.nodes.count(it->first) != 0 || it->second.role == Role::head;
+      json["connected"] = self.nodes.count(it->first) != 0 || it->second.role == MemberRole::head;
       size += json.dump().size();
       list.push_back(std::move(json));
       if (size < page_size) continue;
@@ -104,7 +104,7 @@ void ControlServer::Impl::register_requests() {
 
   on("token.create", Access::admin, [](Impl& self, const Request& request, const ChannelPtr& channel) {
     std::string name = request.body.at("role").string();
-    std::optional<Role> role = role_by_name(name);
+    std::optional<MemberRole> role = role_by_name(name);
     if (!role)
       throw Error("cannot create a token of role '{}': worker, operator or admin is expected",
                   printable(name));

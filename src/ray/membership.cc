@@ -64,7 +64,7 @@ bool Membership::name_taken(std::string_view name, std::string_view but_id, std:
 
 // The name asked for, the one it has, or the default one with the lowest free index.
 std::string Membership::choose_name(const NodeFacts& facts, const Node* had, uint32_t& index) const {
-  std::string stem = cluster_.prefix + (facts.role == Role::head ? "-ms-" : "-wk-");
+  std::string stem = cluster_.prefix + (facts.role == MemberRole::head ? "-ms-" : "-wk-");
   auto used = [&](uint32_t candidate) {
     return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& item) {
       const Node& node = item.second;
@@ -123,9 +123,9 @@ const Node& Membership::arrive(const NodeFacts& facts, Now now) {
         facts.id);
   if (had && had->role != facts.role)
     throw Error("cannot join as {}: node {} is a {}", role_name(facts.role), facts.id, role_name(had->role));
-  if (facts.role == Role::head)
+  if (facts.role == MemberRole::head)
     for (const auto& [id, node] : nodes_)
-      if (node.role == Role::head && id != facts.id && node.status != NodeStatus::removed)
+      if (node.role == MemberRole::head && id != facts.id && node.status != NodeStatus::removed)
         throw Error("cannot join as head: the cluster has a head, '{}'", node.name);
   Node next = had ? *had : Node{};
   bool fresh = !had || had->status == NodeStatus::expired;
@@ -197,7 +197,8 @@ void Membership::remove(std::string_view id) {
   auto it = nodes_.find(std::string(id));
   if (it == nodes_.end() || it->second.status == NodeStatus::removed)
     throw Error("cannot remove node '{}': no such node", printable(id));
-  if (it->second.role == Role::head) throw Error("cannot remove node '{}': it is the head", it->second.name);
+  if (it->second.role == MemberRole::head)
+    throw Error("cannot remove node '{}': it is the head", it->second.name);
   it->second.status = NodeStatus::removed;
   it->second.names.clear();
   touch(it->second);
@@ -206,7 +207,7 @@ void Membership::remove(std::string_view id) {
 bool Membership::mass_failure(Now now) const {
   size_t present = 0, silent = 0;
   for (const auto& [id, node] : nodes_) {
-    if (node.role == Role::head || !node.present()) continue;
+    if (node.role == MemberRole::head || !node.present()) continue;
     ++present;
     auto timing = timing_.find(id);
     if (timing != timing_.end() && now.steady - timing->second.heard >= times_.suspect_after) ++silent;
@@ -224,7 +225,7 @@ void Membership::tick(Now now) {
   for (auto it = nodes_.begin(); it != nodes_.end();) {
     Node& node = it->second;
     bool forget = false;
-    if (node.present() && node.role != Role::head) {
+    if (node.present() && node.role != MemberRole::head) {
       auto silence = now.steady - timing_[node.id].heard;
       if (silence >= times_.down_after && !frozen)
         set_status(node, NodeStatus::down, now);

@@ -38,7 +38,7 @@ struct MembershipTimes {
 // What a node says of itself when it comes.
 struct NodeFacts {
   std::string id;
-  Role role = Role::worker;
+  MemberRole role = MemberRole::worker;
   std::string name = {};  // asked for; empty: the default name
   std::string underlay = {}, vtep_mac = {}, public_key = {};
   std::map<std::string, std::string> labels = {};

@@ -42,7 +42,7 @@ NodeFacts parse_facts(const Json& json) {
                });
   if (!is_id) throw Error("{}.id: not a node's id", json.path());
   auto role = role_by_name(json.at("role").string());
-  if (!role || (*role != Role::head && *role != Role::worker))
+  if (!role || (*role != MemberRole::head && *role != MemberRole::worker))
     throw Error("{}.role: '{}' is neither head nor worker", json.path(), printable(json.at("role").string()));
   facts.role = *role;
   facts.name = fact(json, "name");

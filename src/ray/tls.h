@@ -20,8 +20,8 @@ namespace rayctl::ray {
 struct PeerPolicy {
   // The CA must have this pin (joining), or be the authority of the credentials when empty.
   std::string ca_pin = {};
-  std::optional<Role> role = {};     // the peer's role, e.g. head for every client
-  bool certificate_required = true;  // false: the server also takes those who haven't joined yet
+  std::optional<MemberRole> role = {};  // the peer's role, e.g. head for every client
+  bool certificate_required = true;     // false: the server also takes those who haven't joined yet
 };
 
 // One side's settings for many connections: keys, certificate and whom it trusts.

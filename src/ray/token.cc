@@ -46,22 +46,22 @@ WallTime wall_now() {
   return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
 }
 
-std::string_view role_name(Role role) {
+std::string_view role_name(MemberRole role) {
   switch (role) {
-    case Role::head:
+    case MemberRole::head:
       return "head";
-    case Role::worker:
+    case MemberRole::worker:
       return "worker";
-    case Role::operator_:
+    case MemberRole::operator_:
       return "operator";
-    case Role::admin:
+    case MemberRole::admin:
       return "admin";
   }
   return "";
 }
 
-std::optional<Role> role_by_name(std::string_view name) {
-  for (Role role : {Role::head, Role::worker, Role::operator_, Role::admin})
+std::optional<MemberRole> role_by_name(std::string_view name) {
+  for (MemberRole role : {MemberRole::head, MemberRole::worker, MemberRole::operator_, MemberRole::admin})
     if (role_name(role) == name) return role;
   return std::nullopt;
 }
@@ -78,7 +78,7 @@ Token parse_token(std::string_view text) {
   Token token{.ca_pin = parts[1], .id = parts[3], .secret = parts[4]};
   if (!valid_digest(token.ca_pin, pin_size))
     throw Error("cannot read the join token: its 2nd part isn't the hash of a cluster's key");
-  std::optional<Role> role = role_by_name(parts[2]);
+  std::optional<MemberRole> role = role_by_name(parts[2]);
   if (!role)
     throw Error("cannot read the join token: its role '{}' is none of head, worker, operator, admin",
                 printable(parts[2].substr(0, 32)));
@@ -154,10 +154,10 @@ std::string_view token_state(const TokenRecord& record, WallTime now) {
   return "valid";
 }
 
-TokenStore::Created TokenStore::create(std::string ca_pin, Role role, std::chrono::seconds lifetime,
+TokenStore::Created TokenStore::create(std::string ca_pin, MemberRole role, std::chrono::seconds lifetime,
                                        uint32_t uses, WallTime now) {
   using std::chrono::hours, std::chrono::seconds;
-  if (role == Role::head)
+  if (role == MemberRole::head)
     throw Error("cannot create a token of role 'head': a cluster has one head, the one that made it");
   if (lifetime < seconds(1) || lifetime > hours(365 * 24))
     throw Error("cannot create a token that lasts {}s: from 1s to 365 days is possible", lifetime.count());
@@ -181,8 +181,8 @@ TokenStore::Created TokenStore::create(std::string ca_pin, Role role, std::chron
   return made;
 }
 
-const TokenRecord& TokenStore::verify(std::string_view id, std::string_view secret, Role role, WallTime now,
-                                      Use use) const {
+const TokenRecord& TokenStore::verify(std::string_view id, std::string_view secret, MemberRole role,
+                                      WallTime now, Use use) const {
   auto it = records_.find(id);
   // The same work and the same words for both: nobody learns which ids exist.
   std::string known = it == records_.end() ? hex(sha256("")) : it->second.secret_hash;

@@ -18,14 +18,14 @@ WallTime wall_now();
 
 // What a certificate or token lets its holder be. `operator_` may ps, logs, exec, cp, stop; `admin` may
 // everything.
-enum class Role { head, worker, operator_, admin };
-std::string_view role_name(Role role);  // "head", "worker", "operator", "admin"
-std::optional<Role> role_by_name(std::string_view name);
+enum class MemberRole { head, worker, operator_, admin };
+std::string_view role_name(MemberRole role);  // "head", "worker", "operator", "admin"
+std::optional<MemberRole> role_by_name(std::string_view name);
 
 // `rctl1.<base64url sha256 of the CA's SubjectPublicKeyInfo>.<role>.<id>.<secret>`
 struct Token {
   std::string ca_pin;  // 43 characters of base64url
-  Role role = Role::worker;
+  MemberRole role = MemberRole::worker;
   std::string id;      // 8 of [a-z0-9]; public: listings and logs may show it
   std::string secret;  // 43 characters of base64url (32 random bytes)
 };
@@ -41,7 +41,7 @@ std::optional<Token> read_token(const std::string& file);
 // What the head keeps of a token: the secret only as its hash.
 struct TokenRecord {
   std::string id;
-  Role role = Role::worker;
+  MemberRole role = MemberRole::worker;
   std::string secret_hash;  // hex sha256
   WallTime created, expires;
   uint32_t uses_allowed = 1;
@@ -63,14 +63,15 @@ class TokenStore {
     TokenRecord record;
   };
   // A token of `role`; lifetime 1 s .. 365 d, uses 1 .. 100000. A head can't be admitted by token: an error.
-  Created create(std::string ca_pin, Role role, std::chrono::seconds lifetime, uint32_t uses, WallTime now);
+  Created create(std::string ca_pin, MemberRole role, std::chrono::seconds lifetime, uint32_t uses,
+                 WallTime now);
 
   // Checks id, secret, role, lifetime, uses and revocation, in this order; throws an Error that says which
   // one and what makes a new token. Unknown id and wrong secret give the same text.
   // Use::again: a node that was admitted before repeats its join, because the answer got lost; uses aren't
   // checked.
   enum class Use { first, again };
-  const TokenRecord& verify(std::string_view id, std::string_view secret, Role role, WallTime now,
+  const TokenRecord& verify(std::string_view id, std::string_view secret, MemberRole role, WallTime now,
                             Use use = Use::first) const;
 
   const TokenRecord& count_use(

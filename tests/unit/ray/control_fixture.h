@@ -42,12 +42,13 @@ struct TestHead {
   std::unique_ptr<ClusterState> state = {};
   std::unique_ptr<ControlServer> server = {};
   std::vector<std::pair<std::string, std::string>> reports = {};
-  std::string listen = "127.0.0.1:0";
+  uint16_t port = 0;
   MembershipTimes times = {};
 
   void start(ServerConfig config = {}) {
     state = ClusterState::open(paths, test_cluster(), {.underlay = "127.0.0.1"}, times, current_time());
-    config.listen = listen;
+    config.listen_host = "127.0.0.1";
+    config.listen_port = port;
     if (config.batch == ServerConfig{}.batch) config.batch = std::chrono::milliseconds(20);
     ServerCallbacks callbacks;
     callbacks.on_report = [this](const std::string& id, const Json& report) {
@@ -55,7 +56,7 @@ struct TestHead {
     };
     server = std::make_unique<ControlServer>(io, *state, requests, config, std::move(callbacks));
     server->start();
-    listen = "127.0.0.1:" + std::to_string(server->port());
+    port = server->port();
   }
   void stop() {
     server.reset();
@@ -64,7 +65,7 @@ struct TestHead {
     run_until(
         io, [] { return false; }, std::chrono::milliseconds(50));
   }
-  Token token(uint32_t uses = 100, Role role = Role::worker) {
+  Token token(uint32_t uses = 100, MemberRole role = MemberRole::worker) {
     return state->create_token(role, std::chrono::hours(1), uses, wall_now());
   }
 };
@@ -79,7 +80,7 @@ struct TestNode {
 
   void start(const TestHead& head, std::optional<Token> token, const std::string& name = "") {
     ClientConfig config;
-    config.head = head.listen;
+    config.head = {"127.0.0.1", head.port};
     config.token = std::move(token);
     config.facts.name = name;
     config.backoff = {std::chrono::milliseconds(20), std::chrono::milliseconds(100)};

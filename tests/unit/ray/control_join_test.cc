@@ -57,7 +57,7 @@ TEST_CASE("each token that isn't good is refused with its reason", "[control]") 
     CHECK_THAT(refusal(token, "a"), Contains("was revoked"));
   }
   SECTION("expired") {
-    Token token = cluster.head.state->create_token(Role::worker, std::chrono::seconds(60), 1,
+    Token token = cluster.head.state->create_token(MemberRole::worker, std::chrono::seconds(60), 1,
                                                    wall_now() - std::chrono::seconds(100));
     CHECK_THAT(refusal(token, "a"), Contains("expired 40"));
   }
@@ -74,11 +74,11 @@ TEST_CASE("each token that isn't good is refused with its reason", "[control]") 
     CHECK(cluster.head.server->counters().joins == 0);
   }
   SECTION("an operator's token admits no worker") {
-    Token token = cluster.head.token(1, Role::operator_);
+    Token token = cluster.head.token(1, MemberRole::operator_);
     auto node = cluster.node("a");
     CHECK_THROWS_WITH(node->start(cluster.head, token), Contains("the token is for role operator"));
     // Nor when the client lies about it.
-    token.role = Role::worker;
+    token.role = MemberRole::worker;
     CHECK_THAT(refusal(token, "a"), Contains("the token is for role operator, not worker"));
   }
 }
