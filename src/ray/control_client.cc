@@ -1,5 +1,7 @@
 #include "ray/control_client.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -283,7 +285,7 @@ ChannelPtr ControlClient::request(std::string_view name, const nlohmann::json& b
 }
 
 void ControlClient::report(const nlohmann::json& report) {
-  impl_->report = report;
+  impl_->report = nlohmann::json{{"name", "report"}, {"body", report}}.dump();
   impl_->report_sent = false;
   impl_->flush_soon();
 }

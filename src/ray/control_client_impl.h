@@ -6,7 +6,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <thread>
 #include <vector>
@@ -71,7 +71,7 @@ struct ControlClient::Impl : std::enable_shared_from_this<ControlClient::Impl> {
   bool announced = false;                 // on_view was called
   std::set<std::string> pending_changes;  // of a delta that comes in pieces
   bool view_saved = true;
-  std::optional<nlohmann::json> report;
+  std::string report;  // the newest, as the notification's text
   bool report_sent = true, names_sent = true, facts_sent = true;
   std::map<std::string, std::string> names;
   double renewal_point = 0;  // where in a certificate's life this node renews it

@@ -1,4 +1,6 @@
 // What the head tells a node, and what the node tells the head.
+#include <nlohmann/json.hpp>
+
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -68,7 +70,7 @@ void ControlClient::Impl::ready(const Json& hello) {
     info("the head {} is reached again after {}", format_host_port(head),
          human_duration(Clock::now() - unreachable_since));
   unreachable_since = {};
-  report_sent = !report;
+  report_sent = report.empty();
   names_sent = names.empty();
   facts_sent = true;  // the greeting had them
   beat();
@@ -171,7 +173,7 @@ void ControlClient::Impl::flush() {
         warn("the head did not take this node's {}: {}", what, reply.error);
     };
   };
-  if (report && !std::exchange(report_sent, true)) connection->notify("report", *report);
+  if (!std::exchange(report_sent, true)) connection->notify_encoded(report);
   if (!std::exchange(names_sent, true)) connection->request("names", {{"names", names}}, told("names"));
   if (!std::exchange(facts_sent, true)) {
     NodeFacts facts = config.facts;
