@@ -16,7 +16,7 @@ exit_commands=()
 on_exit() { exit_commands=("$*" "${exit_commands[@]}"); }  # COMMAND...: run at the end, last one first
 at_exit() {
   local status=$? command
-  trap - EXIT INT TERM
+  trap - EXIT INT TERM ERR
   set +e
   for command in "${exit_commands[@]}"; do eval "$command" >/dev/null 2>&1; done
   exit "$status"
