@@ -150,14 +150,15 @@ functional: $(BINARY) deps-test
 lint: deps-lint
 	@tests/run.sh lint
 test: $(BINARY) $(UNITS) deps-lint deps-test
-	@tests/run.sh lint unit $(EXTRA_SUITES) functional
+	@tests/run.sh lint $(EXTRA_SUITES) unit functional
 bench: $(BINARY) deps-bench
 	@tests/run.sh bench
 demo: $(BINARY) deps-demo
 	@tests/demo/run.sh
 
 tidy: compile_commands.json deps-lint
-	$(Q)printf '%s\n' $(SOURCES) | xargs -P "$$(nproc)" -n 1 clang-tidy --quiet -p .
+	$(Q)printf '%s\n' $(SOURCES) | xargs -P "$$(nproc)" -n 1 clang-tidy --quiet -p . 2>/dev/null
+	@echo 'tidy: $(words $(SOURCES)) files'
 format: deps-lint
 	$(Q)find src tests -name '*.cc' -o -name '*.h' | xargs clang-format -i
 
@@ -181,7 +182,7 @@ compile_commands.json: $(O)/flags $(SOURCES) $(UNIT_SOURCES)
 	$(call say,JSON,$@)
 	@{ sep='['; for s in $(SOURCES) $(UNIT_SOURCES); do \
 	  printf '%s\n{"directory": "%s", "file": "%s", "command": "%s -c %s"}' "$$sep" '$(CURDIR)' "$$s" \
-	    '$(CXX) $(CPPFLAGS) -DRAYCTL_VERSION=\\"\\" -DRAYCTL_ISAL_VERSION=\\"\\" $(CXXFLAGS) -Itests' "$$s"; sep=,; done; printf '\n]\n'; } >$@
+	    '$(CXX) $(CPPFLAGS) -DRAYCTL_VERSION=\\\"\\\" -DRAYCTL_ISAL_VERSION=\\\"\\\" $(CXXFLAGS) -Itests' "$$s"; sep=,; done; printf '\n]\n'; } >$@
 
 # --- one file on PATH is the whole installation; manual and completions come from its own table of commands ---
 PREFIX ?= /usr/local

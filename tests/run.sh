@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh SUITE...: runs suites (lint, unit, asan, functional, bench, fuzz) and ends with one line: N passed, N failed[, N skipped].
+# run.sh SUITE...: runs suites (lint, tidy, unit, asan, functional, bench, fuzz) and ends with one line: N passed, N failed[, N skipped].
 # ONLY='words' picks tests by name (globs; without * a part of the name). RAYCTL_MUST_RUN=1: a skip is a failure, unless
 # its probe (tests/functional/probes.sh) agrees that this machine can't. The Makefile sets RAYCTL and RAYCTL_BUILD.
 set -uo pipefail
@@ -49,15 +49,17 @@ run_unit() {  # ONLY is passed to Catch2 as it is
   printf '%s unit (%s test cases)\n' "$([ "${bad:-0}" = 0 ] && echo 'ok     ' || echo "FAILED ")" "$((${good:-0} + ${bad:-0}))"
 }
 
-run_asan() {  # the units under AddressSanitizer and UBSan: one test here
-  local log=$logs/asan.log
+run_make() {  # NAME WHAT-IT-DID-REGEX ARGUMENT...: one `make ARGUMENT...` as one test
+  local name=$1 regex=$2 log=$logs/$1.log; shift 2
   mkdir -p "$logs"
-  if ONLY='' make MODE=asan unit >"$log" 2>&1 </dev/null; then
-    pass "asan ($(sed -nE 's/^ok +unit \((.*)\)$/\1/p' "$log"))"
+  if ONLY='' make "$@" >"$log" 2>&1 </dev/null; then
+    pass "$name ($(sed -nE "s/$regex/\\1/p" "$log"))"
   else
-    tail -n 80 "$log"; fail "asan (log: $log)"
+    grep -vE '^  (CXX|AR|LINK|TIDY) ' "$log" | tail -n 80; fail "$name (log: $log)"
   fi
 }
+run_asan() { run_make asan '^ok +unit \((.*)\)$' MODE=asan unit; }  # AddressSanitizer and UBSan
+run_tidy() { run_make tidy '^tidy: (.*)$' tidy; }
 
 total() {
   [ ${#failures[@]} = 0 ] || printf '%sfailed: %s%s\n' "$red" "${failures[*]}" "$plain"

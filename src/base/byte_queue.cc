@@ -58,7 +58,7 @@ void ByteQueue::finish() {
 
 void ByteQueue::fail(std::exception_ptr error) noexcept {
   std::lock_guard lock(mutex_);
-  error_ = error;
+  error_ = std::move(error);
   finished_ = true;
   changed_.notify_all();
 }

@@ -20,7 +20,7 @@ Argument choice(std::string names, std::vector<std::string> choices, Argument::T
 }
 
 Argument positional(std::string name, Argument::Target target, std::string help) {
-  return {Argument::Kind::positional, name, name, target, std::move(help)};
+  return {Argument::Kind::positional, name, std::move(name), target, std::move(help)};
 }
 
 Argument required(Argument argument) {
@@ -29,7 +29,7 @@ Argument required(Argument argument) {
 }
 
 Argument rest(std::string name, std::vector<std::string>& target, std::string help) {
-  return {Argument::Kind::rest, name, name, &target, std::move(help)};
+  return {Argument::Kind::rest, name, std::move(name), &target, std::move(help)};
 }
 
 }  // namespace rayctl::cli
