@@ -5,6 +5,8 @@
 
 #include "net/dns_process.h"
 #include "run/init.h"
+#include "run/launcher.h"
+#include "run/oci_commands.h"
 
 namespace rayctl::cli {
 
@@ -20,6 +22,8 @@ struct Early {
 const std::vector<Early> early = {
     {"dns", nullptr, net::dns_main},
     {"init", nullptr, run::init_main},
+    {"launch", nullptr, run::launcher_main},
+    {"oci", "oci-rayctl", run::oci::main},
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "run/credentials.h"
 #include "run/hooks.h"
 #include "run/plan.h"
 #include "run/process.h"
@@ -83,7 +84,7 @@ void write_time_offsets(const std::map<std::string, TimeOffset>& offsets) {
 // failure.
 class Start {
  public:
-  Start(pid_t pid, Fd pidfd, Fd socket) : socket_(std::move(socket)) {
+  Start(pid_t pid, Fd pidfd, Fd socket, const Warn& warn) : socket_(std::move(socket)), warn_(warn) {
     process_.pid = pid;
     process_.pidfd = std::move(pidfd);
   }
@@ -105,7 +106,10 @@ class Start {
         case Sync::failure:
           throw Error("{}", message->text);
         case Sync::warning:
-          warn("{}", message->text);
+          if (warn_)
+            warn_(message->text);
+          else
+            warn("{}", message->text);
           break;
         case Sync::terminal:
           process_.terminal = std::move(message->fd);
@@ -139,6 +143,7 @@ class Start {
   }
 
   Fd socket_;
+  const Warn& warn_;
   Process process_;
 };
 
@@ -177,7 +182,7 @@ Process start_container(const Spec& spec, const StartOptions& options) {
   pid_t pid = -1;
   Fd pidfd = clone_child(plan.clone_flags, options.cgroup, pid);
   if (pid == 0) run_first_process(launch, plan, options.bundle, options.root_switch);
-  Start start(pid, std::move(pidfd), std::move(sockets.first));
+  Start start(pid, std::move(pidfd), std::move(sockets.first), options.warn);
   sockets.second.reset();
   if (plan.clone_flags & CLONE_NEWUSER) {
     write_mappings(pid, spec.linux_);
@@ -218,7 +223,7 @@ Process exec_in_container(const Spec& spec, const ProcessSpec& process, const Ex
   pid_t pid = -1;
   Fd pidfd = clone_child(0, options.cgroup, pid);
   if (pid == 0) run_joining_process(launch, target.get());
-  Start start(pid, std::move(pidfd), std::move(sockets.first));
+  Start start(pid, std::move(pidfd), std::move(sockets.first), options.warn);
   sockets.second.reset();
   return start.finish([] {});
 }

@@ -43,6 +43,7 @@ struct StartOptions {
                   // (create/start)
   Keyring keyring = Keyring::fresh;
   RootSwitch root_switch = RootSwitch::pivot;
+  std::function<void(const std::string&)> warn = {};  // empty: into the log
 };
 
 // A started process; nothing is killed when it is destroyed.
@@ -65,6 +66,7 @@ struct ExecOptions {
   Stdio stdio = {};
   CgroupEntry cgroup = {};
   int preserve_fds = 0;
+  std::function<void(const std::string&)> warn = {};
 };
 
 // A process in the container of `options.pid`, all its namespaces, its root directory, as a child of the

@@ -221,6 +221,8 @@ void apply_scheduling(const ProcessSpec& process) {
 void apply_credentials(const ProcessSpec& process, const SeccompFilter& filter, Strictness strictness,
                        const Warn& warn) {
   const User& user = process.user;
+  for (const std::string& name : process.unknown_capabilities)
+    warn(fmt::format("capability '{}' is unknown and left out", name));
   Capabilities sets = grantable(process.capabilities.value_or(Capabilities{}), read_capabilities().permitted,
                                 own_bounding_set(), strictness, warn);
   for (int i = 0; i < 64; ++i) {

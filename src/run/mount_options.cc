@@ -126,6 +126,22 @@ MountOptions parse_mount_options(const Mount& mount) {
   return options;
 }
 
+std::vector<std::string> known_mount_options() {
+  std::vector<std::string> names{"bind", "rbind", "remount", "tmpcopyup"};
+  for (const Attribute& a : attributes) {
+    names.emplace_back(a.name);
+    names.push_back(std::string("r") + a.name);
+  }
+  for (const Propagation& p : propagations) {
+    names.emplace_back(p.name);
+    names.push_back(std::string("r") + p.name);
+  }
+  names.insert(names.end(), std::begin(superblock_flags), std::end(superblock_flags));
+  names.insert(names.end(), std::begin(no_operation), std::end(no_operation));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 std::string describe_attributes(uint64_t bits) {
   std::string text;
   for (const char* name :

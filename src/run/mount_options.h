@@ -26,6 +26,8 @@ struct MountOptions {
 // Refuses by name what rayctl can't do (idmap, ridmap) and, for binds, what no bind mount has.
 MountOptions parse_mount_options(const Mount& mount);
 
+std::vector<std::string> known_mount_options();  // those that are rayctl's own to understand, sorted
+
 std::string describe_attributes(uint64_t attributes);  // "ro,nosuid"
 
 }  // namespace rayctl::run

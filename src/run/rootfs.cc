@@ -275,7 +275,10 @@ void Rootfs::operator()(const MaskPath& step) {
     tree = clone_mount(empty_directory_.get(), "", Depth::one);
     check(tree.get(), "cannot copy an empty directory's mount");
   }
-  if (tree) attach(tree.get(), target.get(), step.path);
+  // Read-only: the node is the host's, and its mode must not be changed through the mask.
+  if (tree)
+    attach(tree.get(), target.get(), {.set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC},
+           step.path);
   // Whatever raced: what the path leads to now must be the mask.
   Fd again = open_in_root(root_.get(), step.path, O_PATH);
   check(again.get(), "cannot hide '{}'", step.path);

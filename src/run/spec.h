@@ -56,6 +56,8 @@ struct ProcessSpec {
   std::vector<std::string> args = {};
   std::vector<std::string> env = {};
   std::string cwd = "/";
+  std::vector<std::string> unknown_capabilities =
+      {};                                         // of config.json: left out, with a warning at the start
   std::optional<Capabilities> capabilities = {};  // empty: none are kept, as the specification says
   std::vector<Rlimit> rlimits = {};
   bool no_new_privileges = false;

@@ -5,7 +5,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "run/capabilities.h"
 #include "run/spec.h"
 #include "run/spec_fields.h"
@@ -36,24 +35,23 @@ User parse_user(const Json& object) {
   return user;
 }
 
-uint64_t parse_capability_set(const Json& object, std::string_view key) {
-  uint64_t set = 0;
-  each(object, key, [&](const Json& name) {
-    // "Any value which cannot be mapped to a relevant kernel interface MUST be logged as a warning."
-    if (auto bit = capability_number(text(name)))
-      set |= uint64_t{1} << *bit;
-    else
-      warn("{}: unknown capability '{}' is left out", name.path(), name.string());
-  });
-  return set;
-}
-
-Capabilities parse_capabilities(const Json& object) {
-  return {.bounding = parse_capability_set(object, "bounding"),
-          .effective = parse_capability_set(object, "effective"),
-          .inheritable = parse_capability_set(object, "inheritable"),
-          .permitted = parse_capability_set(object, "permitted"),
-          .ambient = parse_capability_set(object, "ambient")};
+// "Any value which cannot be mapped to a relevant kernel interface MUST be logged as a warning."
+Capabilities parse_capabilities(const Json& object, std::vector<std::string>& unknown) {
+  auto set_of = [&](std::string_view key) {
+    uint64_t set = 0;
+    each(object, key, [&](const Json& name) {
+      if (auto bit = capability_number(text(name)))
+        set |= uint64_t{1} << *bit;
+      else if (std::find(unknown.begin(), unknown.end(), name.string()) == unknown.end())
+        unknown.push_back(name.string());
+    });
+    return set;
+  };
+  return {.bounding = set_of("bounding"),
+          .effective = set_of("effective"),
+          .inheritable = set_of("inheritable"),
+          .permitted = set_of("permitted"),
+          .ambient = set_of("ambient")};
 }
 
 Hook parse_hook(const Json& object) {
@@ -260,7 +258,8 @@ ProcessSpec parse_process(const Json& object) {
   if (auto v = object.find("consoleSize"))
     process.console_size = {number_or<uint16_t>(*v, "height", 0), number_or<uint16_t>(*v, "width", 0)};
   if (auto v = object.find("user")) process.user = parse_user(*v);
-  if (auto v = object.find("capabilities")) process.capabilities = parse_capabilities(*v);
+  if (auto v = object.find("capabilities"))
+    process.capabilities = parse_capabilities(*v, process.unknown_capabilities);
   std::set<std::string> seen;
   each(object, "rlimits", [&](const Json& item) {
     Rlimit limit{text(item.at("type")), item.at("soft").size(), item.at("hard").size()};
