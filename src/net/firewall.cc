@@ -89,6 +89,8 @@ NftTable node_table(const NodeRules& rules) {
              "peers send to this node's containers alone"));
     table.sets.push_back({"peers4", AF_INET, of_family(rules.peers, AF_INET)});
     table.sets.push_back({"peers6", AF_INET6, of_family(rules.peers, AF_INET6)});
+    // Before the links inside are let go on: a container that sends such packets by the way of NAT would
+    // speak with this node's voice.
     MatchPort port{Protocol::udp, rules.vxlan_port};
     for (const NftSet& set : table.sets)
       arriving.rules.push_back(

@@ -84,12 +84,17 @@ struct OverlayState {
 };
 
 // One step; applied in the order of the list.
-struct DeleteLink {};
+struct DeleteLink {
+  std::string name;
+};
 struct CreateLink {
   VxlanLink link;
 };
-struct SetLink {  // MTU, MAC and up, which need no new link
-  VxlanLink link;
+struct SetLink {  // what needs no new link, and differs
+  std::string name;
+  std::optional<uint32_t> mtu = {};
+  std::optional<Mac> mac = {};
+  bool up = false;
 };
 struct AddAddress {
   Address address;

@@ -1,0 +1,120 @@
+#include "net/overlay.h"
+
+#include <catch2/catch.hpp>
+
+#include "base/error.h"
+#include "net/address_plan.h"
+
+using namespace rayctl;
+using namespace rayctl::net;
+using Catch::Matchers::Contains;
+
+namespace {
+
+const AddressPlan plan{parse_subnet("10.64.0.0/12"), 26};
+
+Peer peer(uint32_t index) {
+  Subnet subnet = node_subnet(plan, index);
+  return {"node " + std::to_string(index), subnet, ipv4(0xc0000200 + index), vtep_mac(subnet)};
+}
+
+Overlay overlay(std::vector<Peer> peers) {
+  return {.underlay = ipv4(0xc0000200),
+          .pool = plan.pool,
+          .subnet = node_subnet(plan, 0),
+          .peers = std::move(peers)};
+}
+
+OverlayState state(std::vector<Peer> peers) {
+  return overlay_state(overlay(std::move(peers)), 2, 1450);
+}
+
+std::vector<std::string> texts(const OverlayState& wanted, const OverlayState& found) {
+  std::vector<std::string> lines;
+  for (const OverlayChange& change : diff(wanted, found, plan.pool)) lines.push_back(describe(change));
+  return lines;
+}
+
+using Lines = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("an overlay is built in an order that never asks by ARP", "[net]") {
+  CHECK(texts(state({peer(1)}), {}) ==
+        Lines{"add route unreachable 10.64.0.0/12",
+              "create link rayctl.4242 (VXLAN 4242, UDP port 8472, from 192.0.2.0, MTU 1450)",
+              "add address 10.64.0.0", "add neighbour 10.64.0.64 at 02:76:0a:40:00:40",
+              "add forward 02:76:0a:40:00:40 to 192.0.2.1", "add route 10.64.0.64/26 via 10.64.0.64"});
+  CHECK(texts(state({peer(1), peer(2)}), state({peer(2), peer(1)})).empty());
+}
+
+TEST_CASE("a peer comes, changes and goes", "[net]") {
+  CHECK(texts(state({peer(1), peer(2)}), state({peer(1)})) ==
+        Lines{"add neighbour 10.64.0.128 at 02:76:0a:40:00:80", "add forward 02:76:0a:40:00:80 to 192.0.2.2",
+              "add route 10.64.0.128/26 via 10.64.0.128"});
+  CHECK(texts(state({peer(1)}), state({peer(1), peer(2)})) ==
+        Lines{"delete route 10.64.0.128/26 via 10.64.0.128", "delete forward 02:76:0a:40:00:80 to 192.0.2.2",
+              "delete neighbour 10.64.0.128 at 02:76:0a:40:00:80"});
+  Peer moved = peer(1);
+  moved.underlay = parse_address("198.51.100.7");  // replaced in place: nothing is without a way in between
+  CHECK(texts(state({moved}), state({peer(1)})) == Lines{"add forward 02:76:0a:40:00:40 to 198.51.100.7"});
+  Peer renewed = peer(1);
+  renewed.mac = parse_mac("02:00:00:00:00:09");
+  CHECK(texts(state({renewed}), state({peer(1)})) == Lines{"delete forward 02:76:0a:40:00:40 to 192.0.2.1",
+                                                           "add neighbour 10.64.0.64 at 02:00:00:00:00:09",
+                                                           "add forward 02:00:00:00:00:09 to 192.0.2.1"});
+}
+
+TEST_CASE("the link is kept when it can be, and everything is replayed when it can't", "[net]") {
+  OverlayState wanted = state({peer(1)}), found = wanted;
+  found.link->mtu = 1400;
+  CHECK(texts(wanted, found) == Lines{"set link rayctl.4242, MTU 1450"});
+  found = wanted;
+  found.link->mac = parse_mac("02:00:00:00:00:01");
+  CHECK(texts(wanted, found) == Lines{"set link rayctl.4242, MAC 02:76:0a:40:00:00",
+                                      "add neighbour 10.64.0.64 at 02:76:0a:40:00:40"});
+  found = wanted;
+  found.link->port = 4789;
+  CHECK(texts(wanted, found) ==
+        Lines{"delete link rayctl.4242",
+              "create link rayctl.4242 (VXLAN 4242, UDP port 8472, from 192.0.2.0, MTU 1450)",
+              "add address 10.64.0.0", "add neighbour 10.64.0.64 at 02:76:0a:40:00:40",
+              "add forward 02:76:0a:40:00:40 to 192.0.2.1", "add route 10.64.0.64/26 via 10.64.0.64"});
+  found = wanted;
+  found.link->up = false;  // the kernel dropped routes when it went down
+  found.routes.clear();
+  CHECK(texts(wanted, found) == Lines{"set link rayctl.4242, up", "add route 10.64.0.64/26 via 10.64.0.64"});
+  found = wanted;
+  found.addresses = {parse_address("10.64.9.9")};
+  CHECK(texts(wanted, found) == Lines{"delete address 10.64.9.9", "add address 10.64.0.0"});
+}
+
+TEST_CASE("without an overlay the link goes and the pool stays unreachable", "[net]") {
+  OverlayState none;
+  none.pool_unreachable = true;
+  CHECK(texts(none, state({peer(1)})) == Lines{"delete link rayctl.4242"});
+  CHECK(texts(none, {}) == Lines{"add route unreachable 10.64.0.0/12"});
+}
+
+TEST_CASE("peers that can't be told apart are refused by name", "[net]") {
+  Peer twin = peer(2);
+  twin.subnet = peer(1).subnet;
+  CHECK_THROWS_WITH(state({peer(1), twin}),
+                    "cannot add peer 'node 2' to the overlay: it has the subnet '10.64.0.64/26' of 'node 1'");
+  twin = peer(2);
+  twin.underlay = ipv4(0xc0000200);
+  CHECK_THROWS_WITH(state({twin}), Contains("it has the address '192.0.2.0' of 'this node'"));
+  twin = peer(2);
+  twin.mac = peer(1).mac;
+  CHECK_THROWS_WITH(state({peer(1), twin}), Contains("it has the MAC '02:76:0a:40:00:40' of 'node 1'"));
+  twin = peer(2);
+  twin.underlay = parse_address("fd00::2");
+  CHECK_THROWS_WITH(state({twin}), Contains("'fd00::2' is not of the IP version of this node's '192.0.2.0'"));
+  twin = peer(2);
+  twin.subnet = parse_subnet("10.80.0.0/26");
+  CHECK_THROWS_WITH(state({twin}), Contains("its subnet '10.80.0.0/26' is outside pool '10.64.0.0/12'"));
+  Overlay bad = overlay({});
+  bad.vni = 1 << 24;
+  CHECK_THROWS_WITH(overlay_state(bad, 2, 1450), Contains("VNI 16777216"));
+  CHECK_THROWS_WITH(overlay_state(overlay({}), 2, 500), Contains("MTU 500"));
+}
