@@ -4,6 +4,7 @@ namespace rayctl::cli {
 
 std::vector<Command> all_commands() {
   return {
+      build_command(),
       completion_command(),
       man_command(),
       version_command(),

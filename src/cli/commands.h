@@ -5,6 +5,7 @@
 
 namespace rayctl::cli {
 
+Command build_command();
 Command completion_command();
 Command man_command();
 Command version_command();

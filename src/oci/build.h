@@ -1,0 +1,80 @@
+// The builder: from a Dockerfile and a context to an image in the store.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/child.h"
+#include "base/io.h"
+#include "oci/build_graph.h"
+#include "oci/cache.h"
+#include "oci/compress.h"
+#include "oci/ignore.h"
+#include "oci/layers.h"
+#include "oci/store.h"
+
+namespace rayctl::oci {
+
+// One RUN: a process in an overlay of these directories.
+struct RunStep {
+  std::vector<std::string> lowerdirs;    // bottom first
+  std::vector<std::string> extra_lower;  // on top of them, read-only, in no layer: the CA bundle
+  std::string upper, work;
+  std::vector<std::string> argv, env;
+  std::string cwd;
+  std::string user;     // as the image's configuration says: "", "ray", "1000:100"
+  std::string network;  // default, none, host
+  std::vector<std::pair<std::string, std::string>> binds = {};  // host path -> path in the step, read-only
+  Sink output = {};                                             // both streams, as they come
+};
+
+// Runs the step to its end. Throws when it can't be started, or Interrupted.
+using StepRunner = std::function<Exit(const RunStep&)>;
+
+// Finds or pulls an image by name, with every layer unpacked.
+using ImageSource = std::function<Image(const std::string& name)>;
+
+enum class Reuse { cache, nothing };
+
+struct BuildRequest {
+  Dockerfile dockerfile = {};
+  std::string context = {};  // directory
+  IgnoreList ignore = {};
+  Variables build_args = {};
+  std::optional<std::string> target = {};
+  Compression compression = Compression::zstd;
+  Reuse reuse = Reuse::cache;
+  std::string network = "default";  // of RUNs that name none
+  std::optional<int64_t> epoch =
+      {};  // SOURCE_DATE_EPOCH: seconds; every time in the image is this or earlier
+  std::vector<std::string> proxy_env = {};   // "HTTP_PROXY=…": for RUN alone, recorded nowhere
+  std::string ca_bundle = {};                // PEM; the same
+  std::set<std::string> optional_args = {};  // build arguments that nobody need consume
+};
+
+struct BuildServices {
+  Store& store;
+  Layers& layers;
+  std::string state_dir;
+  ImageSource find_image;
+  StepRunner run;
+  std::function<void()> poll;  // throws to stop the build
+};
+
+struct BuiltImage {
+  Image image;
+  size_t steps = 0, cached = 0;  // those that make layers
+};
+
+// Nothing is tagged. An error leaves finished layers in the cache, and no image. Hold store.use() meanwhile.
+BuiltImage build(const BuildRequest& request, const BuildServices& services);
+
+// "2026-11-24T10:00:00Z"
+std::string rfc3339(int64_t seconds);
+
+}  // namespace rayctl::oci
