@@ -139,17 +139,23 @@ $(UNITS): $(UNIT_OBJECTS) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)tests/deps/link.sh $(CXX) $(LDFLAGS) -o $@ $(UNIT_OBJECTS) $(LIBRARY) $(LDLIBS) -lCatch2WithMain
 units: $(UNITS)
+# programs that functional tests use to reach a part by itself
+$(O)/drivers/%: tests/drivers/%.cc $(LIBRARY) $(O)/flags
+	$(call say,DRIVER,$<)
+	@mkdir -p $(@D)
+	$(Q)tests/deps/link.sh $(CXX) $(CPPFLAGS) $(TEST_CXXFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIBRARY) $(LDLIBS)
+DRIVERS := $(patsubst tests/drivers/%.cc,$(O)/drivers/%,$(wildcard tests/drivers/*.cc))
 
 export RAYCTL_BUILD := $(CURDIR)/$(O)
 export RAYCTL := $(CURDIR)/$(BINARY)
 export RAYCTL_MODE := $(MODE)
 unit: $(UNITS)
 	@tests/run.sh unit
-functional: $(BINARY) deps-test
+functional: $(BINARY) $(DRIVERS) deps-test
 	@tests/run.sh functional
 lint: deps-lint
 	@tests/run.sh lint
-test: $(BINARY) $(UNITS) deps-lint deps-test
+test: $(BINARY) $(UNITS) $(DRIVERS) deps-lint deps-test
 	@tests/run.sh lint $(EXTRA_SUITES) unit functional
 bench: $(BINARY) deps-bench
 	@tests/run.sh bench

@@ -7,6 +7,7 @@
 #include "run/init.h"
 #include "run/launcher.h"
 #include "run/oci_commands.h"
+#include "run/shim.h"
 
 namespace rayctl::cli {
 
@@ -20,10 +21,9 @@ struct Early {
 
 // One line per process.
 const std::vector<Early> early = {
-    {"dns", nullptr, net::dns_main},
-    {"init", nullptr, run::init_main},
-    {"launch", nullptr, run::launcher_main},
-    {"oci", "oci-rayctl", run::oci::main},
+    {"dns", nullptr, net::dns_main},         {"init", nullptr, run::init_main},
+    {"launch", nullptr, run::launcher_main}, {"oci", "oci-rayctl", run::oci::main},
+    {"shim", nullptr, run::shim_main},
 };
 
 }  // namespace

@@ -138,6 +138,18 @@ void make_in(const Hierarchy& hierarchy, const std::string& path, const std::set
   }
 }
 
+// Another container's end may remove an unused parent under our feet.
+template <class F>
+void retry_when_removed(F&& make) {
+  for (int tries = 0;; ++tries) {
+    try {
+      return make();
+    } catch (const SysError& e) {
+      if (tries >= 10 || (e.code() != ENOENT && e.code() != ENODEV)) throw;
+    }
+  }
+}
+
 }  // namespace
 
 const Cgroup::Place* Cgroup::place(std::string_view controller) const {
@@ -182,7 +194,7 @@ Cgroup Cgroup::create(const std::string& raw_path, const Resources& resources, M
       if (h.version == Version::v2) controllers = needed_controllers(h, plan);
       std::string directory = h.directory(path);
       try {
-        make_in(h, path, controllers);
+        retry_when_removed([&] { make_in(h, path, controllers); });
       } catch (const SysError& e) {
         // Another one's hierarchy (a read-only mount in a container): only a limit needs it.
         bool needed = std::any_of(plan.writes.begin(), plan.writes.end(),
@@ -311,6 +323,11 @@ CgroupEntry Cgroup::entry() {
   return entry;
 }
 
+void Cgroup::close_entry() {
+  unified_directory_.reset();
+  procs_.clear();
+}
+
 void Cgroup::add(pid_t pid) {
   for (const Place& p : places_) write_existing(join(p.directory, "cgroup.procs"), std::to_string(pid));
 }
@@ -407,8 +424,7 @@ void Cgroup::kill(milliseconds limit) const {
 }
 
 void Cgroup::remove(milliseconds limit) {
-  unified_directory_.reset();
-  procs_.clear();
+  close_entry();
   auto end = Clock::now() + limit;
   // Depth first; a cgroup is busy until the kernel has let go of its last dead process.
   std::function<void(const std::string&)> remove_one = [&](const std::string& directory) {
@@ -424,6 +440,21 @@ void Cgroup::remove(milliseconds limit) {
   };
   for (const Place& p : places_)
     if (!p.shared) remove_one(p.directory);
+}
+
+void Cgroup::remove_unused() const noexcept {
+  for (const Place& p : places_)
+    if (!p.shared) rmdir(p.directory.c_str());
+}
+
+void join_cgroup(const std::string& raw_path) {
+  std::string path = normal_path(raw_path);
+  for (const Hierarchy& h : observe_cgroup_mounts().hierarchies) {
+    retry_when_removed([&] {
+      make_in(h, path, {});
+      write_existing(join(h.directory(path), "cgroup.procs"), "0");
+    });
+  }
 }
 
 void move_to_leaf(const std::string& raw_path, const std::string& leaf) {

@@ -55,6 +55,7 @@ class Cgroup {
 
   // For start_container and exec_in_container; the descriptors stay open as long as this object.
   CgroupEntry entry();
+  void close_entry();
   void add(pid_t pid);  // 0 = the calling process
 
   void freeze();  // returns when all are frozen; on failure everything is thawed again
@@ -73,6 +74,9 @@ class Cgroup {
   // Removes it and all below, in every hierarchy; waits up to `limit` for the kernel to let go of dead
   // processes.
   void remove(std::chrono::milliseconds limit = std::chrono::seconds(5));
+
+  // Removes it where nothing is in it or below; whatever else is there stays.
+  void remove_unused() const noexcept;
 
   const std::string& path() const { return path_; }
   std::string directory(std::string_view controller) const;  // "" when there is none
@@ -107,6 +111,9 @@ class OomWatch {
  private:
   Fd fd_, source_;
 };
+
+// Puts the calling process into `path`, which is made where it doesn't exist; no limits.
+void join_cgroup(const std::string& path);
 
 // v2 forbids processes beside controllers ("no internal processes"): moves every process of `path` into the
 // leaf `path/leaf`, so that siblings of the leaf can have limits. A service that was given `path` by

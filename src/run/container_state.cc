@@ -45,19 +45,20 @@ std::string document(const nlohmann::json& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-constexpr Status statuses[] = {Status::created, Status::starting, Status::running, Status::stopped};
+constexpr RunStatus statuses[] = {RunStatus::created, RunStatus::starting, RunStatus::running,
+                                  RunStatus::stopped};
 
 }  // namespace
 
-const char* name_of(Status status) {
+const char* name_of(RunStatus status) {
   switch (status) {
-    case Status::created:
+    case RunStatus::created:
       return "created";
-    case Status::starting:
+    case RunStatus::starting:
       return "starting";
-    case Status::running:
+    case RunStatus::running:
       return "running";
-    case Status::stopped:
+    case RunStatus::stopped:
       return "stopped";
   }
   return "stopped";
@@ -95,7 +96,7 @@ ContainerOptions parse_options(std::string_view text, const std::string& name) {
   return options;
 }
 
-std::string to_text(const ContainerState& state) {
+std::string to_text(const RunState& state) {
   nlohmann::json json{{"status", name_of(state.status)},
                       {"created", time_text(state.created)},
                       {"bootId", state.boot_id},
@@ -106,12 +107,12 @@ std::string to_text(const ContainerState& state) {
   return document(json);
 }
 
-ContainerState parse_state(std::string_view text, const std::string& name) {
+RunState parse_state(std::string_view text, const std::string& name) {
   Json json = Json::parse(text, name);
-  ContainerState state;
+  RunState state;
   std::string status = json.at("status").string();
   bool known = false;
-  for (Status candidate : statuses) {
+  for (RunStatus candidate : statuses) {
     if (status != name_of(candidate)) continue;
     state.status = candidate;
     known = true;

@@ -33,7 +33,7 @@ struct ProcessId {
   uint64_t start_time = 0;  // field 22 of /proc/PID/stat
 };
 
-enum class Status {
+enum class RunStatus {
   created,   // never started
   starting,  // the shim is making it
   running,
@@ -41,8 +41,8 @@ enum class Status {
 };
 
 // As it was when the shim last wrote it; ContainerDir::state() adds whether that still holds.
-struct ContainerState {
-  Status status = Status::created;
+struct RunState {
+  RunStatus status = RunStatus::created;
   WallClock::time_point created = {};
   std::optional<WallClock::time_point> started = {};
   std::optional<ProcessId> shim = {}, init = {};
@@ -68,14 +68,14 @@ struct ContainerExit {
 
 std::string describe(const ContainerExit& exit);  // "exit code 1 (out of memory: 2 processes killed)"
 
-const char* name_of(Status status);
+const char* name_of(RunStatus status);
 
 // Times are RFC 3339 with nanoseconds, UTC.
 std::string to_text(const ContainerOptions& options);
-std::string to_text(const ContainerState& state);
+std::string to_text(const RunState& state);
 std::string to_text(const ContainerExit& exit);
 ContainerOptions parse_options(std::string_view text, const std::string& name);
-ContainerState parse_state(std::string_view text, const std::string& name);
+RunState parse_state(std::string_view text, const std::string& name);
 ContainerExit parse_exit(std::string_view text, const std::string& name);
 
 std::string boot_id();  // of the running kernel
