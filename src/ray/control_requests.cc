@@ -26,7 +26,7 @@ std::string refusal(const Peer& peer, Access access, std::string_view request) {
                           : access == Access::operate
                               ? "an operator's or admin's certificate, or the group rayctl"
                               : "root (uid 0) on the head or an admin's certificate";
-  return fmt::format("cannot {} as {}: permission denied (it needs {})", printable(request), peer.label,
+  return fmt::format("cannot use '{}' as {}: permission denied (it needs {})", printable(request), peer.label,
                      need);
 }
 

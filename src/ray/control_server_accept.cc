@@ -13,7 +13,6 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr int accept_turn = 64;
-constexpr std::chrono::seconds young{2};  // a pending connection that is let be
 constexpr std::chrono::milliseconds accept_pause{50};
 constexpr std::chrono::minutes renewal_interval{10};
 
@@ -94,7 +93,7 @@ void ControlServer::Impl::accept_some() {
 bool ControlServer::Impl::make_room() {
   if (pending_count < config.max_pending) return true;
   SessionPtr oldest = pending_order.front();
-  if (Clock::now() - oldest->opened < young) return false;
+  if (Clock::now() - oldest->opened < config.greeting_time / 5) return false;
   ++counters.refused;
   oldest->connection->close("too many connections that don't say who they are");
   settled(oldest);

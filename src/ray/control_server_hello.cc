@@ -99,7 +99,8 @@ void ControlServer::Impl::join_operator(const SessionPtr& session, const Json& h
 void ControlServer::Impl::operator_stream(const SessionPtr& session, const CertificateInfo& certificate) {
   MemberRole role = certificate.identity.role;
   if (role != MemberRole::operator_ && role != MemberRole::admin)
-    throw Error("cannot open an operator's stream: the certificate is a {}'s", role_name(role));
+    throw Error("cannot open an operator's stream: the certificate is for {} {}", role_name(role),
+                certificate.identity.id);
   // Whoever was admitted by a token goes with it.
   if (state.tokens().revoked(certificate.identity.id))
     throw Error("cannot open an operator's stream: token {}, which admitted it, was revoked",
@@ -114,8 +115,8 @@ void ControlServer::Impl::operator_stream(const SessionPtr& session, const Certi
 void ControlServer::Impl::node_stream(const SessionPtr& session, const Json& hello,
                                       const CertificateInfo& certificate) {
   if (certificate.identity.role != MemberRole::worker)
-    throw Error("cannot open a worker's stream: the certificate is a {}'s",
-                role_name(certificate.identity.role));
+    throw Error("cannot open a worker's stream: the certificate is for {} {}",
+                role_name(certificate.identity.role), certificate.identity.id);
   NodeFacts facts = parse_facts(hello.at("node"));
   if (facts.id != certificate.identity.id || facts.role != MemberRole::worker)
     throw Error("cannot open the stream of {} {}: the certificate is for worker {}", role_name(facts.role),

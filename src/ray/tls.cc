@@ -144,7 +144,7 @@ std::string TlsSession::State::judge(X509* leaf, STACK_OF(X509) * chain, int& co
   code = X509_V_ERR_INVALID_PURPOSE;
   Identity identity = certificate_info(certificate).identity;
   if (policy.role && identity.role != *policy.role)
-    return fmt::format("its certificate is a {}'s, not a {}'s", role_name(identity.role),
+    return fmt::format("its certificate is for role {}, not {}", role_name(identity.role),
                        role_name(*policy.role));
   authority = trusted;
   code = X509_V_OK;
