@@ -7,6 +7,7 @@ std::vector<Command> all_commands() {
       build_command(),
       completion_command(),
       man_command(),
+      token_command(),
       version_command(),
   };
 }

@@ -8,6 +8,7 @@ namespace rayctl::cli {
 Command build_command();
 Command completion_command();
 Command man_command();
+Command token_command();
 Command version_command();
 
 }  // namespace rayctl::cli

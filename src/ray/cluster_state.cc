@@ -192,7 +192,7 @@ void ClusterState::replay(std::string_view record, Now now) {
 }
 
 std::string write_token_file(const Paths& paths, const Token& token) {
-  std::string path = join(cluster_directory(paths), "worker-token");
+  std::string path = join(cluster_directory(paths), std::string(role_name(token.role)) + "-token");
   replace_file(path, format_token(token) + "\n", 0600);
   return path;
 }

@@ -70,7 +70,7 @@ class ClusterState {
   bool created_ = false;
 };
 
-// For when no terminal is there to print it on: cluster/worker-token, 0600. Returns the path.
+// For when no terminal is there to print it on: cluster/worker-token (or the role's), 0600. Returns the path.
 std::string write_token_file(const Paths& paths, const Token& token);
 
 }  // namespace rayctl::ray
