@@ -137,17 +137,16 @@ void CaGuard::inspect(const std::string& path, Bytes piece, bool last) {
   }
   bool leak = rule_ == Rule::any ? std::find(seen_.begin(), seen_.end(), true) != seen_.end()
                                  : std::find(seen_.begin(), seen_.end(), false) == seen_.end();
-  if (leak) {
-    Error error("cannot keep '/{}': the step put a certificate of --ca-bundle into it", printable(path));
-    error.hint("the bundle is for the build alone; COPY the certificate if the image shall have it");
-    throw error;
-  }
-  if (last) {
+  if (last || leak) {
     tail_.clear();
     seen_.assign(needles_.size(), false);
   } else {
     tail_ = std::string(data.substr(data.size() - std::min(data.size(), needle_size * 2)));
   }
+  if (!leak) return;
+  Error error("cannot keep '/{}': the step put a certificate of --ca-bundle into it", printable(path));
+  error.hint("the bundle is for the build alone; COPY the certificate if the image shall have it");
+  throw error;
 }
 
 }  // namespace rayctl::oci
