@@ -54,7 +54,6 @@ if [ -n "${refresh-}" ] || [ ! -f "$context/rootfs.tar" ]; then
   mkdir -p "$cache"
   work=$(mktemp -d "$cache/.making.XXXXXX")
   trap 'rm -rf "$work"' EXIT
-  chmod 755 "$work"
   printf '%s\n' "$sources" >"$work/sources.list"
 
   # Last: the user that rayproject/ray has, and the name `vim`, which vim-tiny leaves out.
@@ -68,8 +67,9 @@ chroot "$1" update-alternatives --quiet --install /usr/bin/vim vim /usr/bin/vim.
 rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/etc/*- "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old
 EOF
 
-  # usr-is-merged spares the perl that usrmerge needs to convert a root that isn't.
-  TMPDIR=$work mmdebstrap --variant=apt --format=tar --skip=output/dev \
+  # usr-is-merged spares the perl that usrmerge needs to convert a root that isn't. /var/tmp, for in a directory that apt's
+  # own user can't reach apt works as root, and leaves other owners.
+  TMPDIR=/var/tmp mmdebstrap --variant=apt --format=tar --skip=output/dev \
     --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --include="$(IFS=,; echo "${packages[*]}")" \
     --aptopt='APT::Install-Recommends "false"' \
