@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -44,7 +45,7 @@ class DirectoryWatch {
   // A directory that isn't there yet can't be watched; the next reload tries again.
   void add(const std::string& directory) {
     inotify_add_watch(fd_.get(), directory.c_str(),
-                      IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_ONLYDIR);
+                      IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ONLYDIR);
   }
   void drain() {
     alignas(inotify_event) std::array<char, 16384> buffer;
@@ -69,6 +70,8 @@ class Daemon {
         predecessor_(predecessor),
         server_(poller_) {
     watch_.add(directory_);
+    // Our open log pins a removed directory, which then never says that it is gone; its parent does.
+    watch_.add(directory_of(directory_));
     poller_.watch(watch_.fd(), EPOLLIN, [this](uint32_t) {
       watch_.drain();
       reload();
@@ -274,6 +277,8 @@ int dns_main(int argc, char** argv) {
     log_failure("usage: rayctl dns --dir DIRECTORY [--replace PID] (started by rayctl node)");
     return static_cast<int>(ExitCode::usage);
   }
+  // It lives for long: what it was given by accident would live as long.
+  syscall(SYS_close_range, 3, UINT_MAX, 0);
   try {
     Pipe ready = make_pipe();
     pid_t pid = check(fork(), "cannot fork");

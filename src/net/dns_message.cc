@@ -148,12 +148,13 @@ DnsIncoming parse_dns_query(Bytes message) {
   query.id = reader.u16();
   uint16_t flags = reader.u16();
   if (flags & flag_answer) return incoming;
+  query.opcode = flags >> 11 & 0xf;
   query.recursion_desired = flags & flag_recursion_desired;
   query.checking_disabled = flags & flag_checking_disabled;
   uint16_t questions = reader.u16(), answers = reader.u16(), authority = reader.u16(),
            additional = reader.u16();
   incoming.kind = DnsIncoming::Kind::problem;
-  if ((flags >> 11 & 0xf) != 0) {
+  if (query.opcode != 0) {
     incoming.problem = DnsCode::not_implemented;
     return incoming;
   }
@@ -192,6 +193,7 @@ DnsIncoming parse_dns_query(Bytes message) {
 std::string write_dns_reply(const DnsQuery& query, const DnsReply& reply, size_t limit) {
   std::string out;
   uint16_t flags = flag_answer | flag_recursion_available;
+  flags |= static_cast<uint16_t>(query.opcode << 11);
   if (reply.authoritative) flags |= flag_authoritative;
   if (query.recursion_desired) flags |= flag_recursion_desired;
   if (query.checking_disabled) flags |= flag_checking_disabled;

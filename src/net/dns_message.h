@@ -31,6 +31,7 @@ constexpr size_t dns_edns_udp_size = 1232;  // fits every path unfragmented
 // What a client asks.
 struct DnsQuery {
   uint16_t id = 0;
+  uint16_t opcode = 0;  // copied into the reply
   bool recursion_desired = false;
   bool checking_disabled = false;
   std::string question = {};  // its bytes as they came: echoed, so that 0x20 case survives
