@@ -1,8 +1,7 @@
-// What only root in namespaces of its own can do. Hidden from a plain run: tests/functional/5*-*.sh call
-// these cases by name, with what they need in the environment.
+// What a node and a build step do with the network, for tests/functional/5*-*.sh: `net node`, `net build`,
+// `net peers`, with what they need in the environment.
 #include <poll.h>
 
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -68,21 +67,15 @@ int run_command(const std::vector<std::string>& variables) {
   return child.wait().code.value_or(128);
 }
 
-}  // namespace
-
-TEST_CASE("lab build network", "[.lab]") {
+int build() {
   std::string run_dir = setting("LAB_RUN_DIR");
-  int code = 0;
-  {
-    BuildNetwork network(run_dir);
-    replace_file(run_dir + "/resolv.conf", network.resolv_conf());
-    replace_file(run_dir + "/hosts", network.hosts("builder"));
-    code = run_command({"NETNS=" + network.netns_path()});
-  }
-  CHECK(code == 0);
+  BuildNetwork network(run_dir);
+  replace_file(run_dir + "/resolv.conf", network.resolv_conf());
+  replace_file(run_dir + "/hosts", network.hosts("builder"));
+  return run_command({"NETNS=" + network.netns_path()});
 }
 
-TEST_CASE("lab node", "[.lab]") {
+int node() {
   std::string run_dir = setting("LAB_RUN_DIR");
   NodeNetwork node = node_from_environment(run_dir);
   NetworkReconciler network(run_dir);
@@ -100,9 +93,10 @@ TEST_CASE("lab node", "[.lab]") {
       if (poll(&event, 1, 100) > 0 && network.drain_events()) say(network.reconcile(node));
     }
   }
+  return 0;
 }
 
-TEST_CASE("lab peers", "[.lab]") {
+int peers() {
   NodeNetwork node = node_from_environment(setting("LAB_RUN_DIR"));
   uint32_t count = static_cast<uint32_t>(std::stoul(setting("LAB_COUNT")));
   AddressPlan plan{node.overlay.pool, 26};
@@ -116,8 +110,22 @@ TEST_CASE("lab peers", "[.lab]") {
     size_t changes = network.reconcile(node).changes.size();
     std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
     std::cout << count << " peers: " << changes << " changes in " << took.count() << " ms" << std::endl;
-    if (i > 0) CHECK(changes == 0);
-    if (i > 0) CHECK(took.count() < 200);
   }
   network.remove(node);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    std::string action = argc == 2 ? argv[1] : "";
+    if (action == "build") return build();
+    if (action == "node") return node();
+    if (action == "peers") return peers();
+    throw Error("usage: net build|node|peers");
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << std::endl;
+    return 1;
+  }
 }
