@@ -23,8 +23,9 @@ ByteQueue::Block ByteQueue::empty_block() {
 void ByteQueue::put(Block block) {
   if (block.empty()) return;
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return stopped_ || full_.size() < capacity_; });
+  changed_.wait(lock, [&] { return stopped_ || discarding_ || full_.size() < capacity_; });
   if (stopped_) throw Stopped();
+  if (discarding_) return;
   full_.push_back(std::move(block));
   changed_.notify_all();
 }
@@ -96,6 +97,13 @@ Source ByteQueue::source() {
     position->at += n;
     return n;
   };
+}
+
+void ByteQueue::discard() noexcept {
+  std::lock_guard lock(mutex_);
+  discarding_ = true;
+  full_.clear();
+  changed_.notify_all();
 }
 
 void ByteQueue::stop() noexcept {

@@ -32,7 +32,8 @@ class ByteQueue {
   Block take();  // empty = the end
   void recycle(Block block);
   Source source();       // copies; the queue must outlive it
-  void stop() noexcept;  // the reader wants no more: put() throws Stopped
+  void stop() noexcept;     // the reader wants no more: put() throws Stopped
+  void discard() noexcept;  // the same, but the writer goes on into the void
 
   // Thrown in the writer; the reader's own error is the one to report.
   struct Stopped : std::exception {
@@ -47,7 +48,7 @@ class ByteQueue {
   std::vector<Block> spare_;
   Block collecting_;  // the writer's
   size_t collected_ = 0;
-  bool finished_ = false, stopped_ = false;
+  bool finished_ = false, stopped_ = false, discarding_ = false;
   std::exception_ptr error_;
 };
 
