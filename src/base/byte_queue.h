@@ -31,7 +31,7 @@ class ByteQueue {
   // The reader's side.
   Block take();  // empty = the end
   void recycle(Block block);
-  Source source();       // copies; the queue must outlive it
+  Source source();          // copies; the queue must outlive it
   void stop() noexcept;     // the reader wants no more: put() throws Stopped
   void discard() noexcept;  // the same, but the writer goes on into the void
 

@@ -64,7 +64,8 @@ struct Transfer {
     header_bytes += line.size();
     if (response.headers.size() >= most_headers || header_bytes > most_header_bytes)
       throw Error("cannot read the answer of '{}': too many headers", show_url(request->url));
-    response.headers.emplace_back(std::string(trim(line.substr(0, colon))), std::string(trim(line.substr(colon + 1))));
+    response.headers.emplace_back(std::string(trim(line.substr(0, colon))),
+                                  std::string(trim(line.substr(colon + 1))));
   }
 
   void body(CURL* easy, Bytes bytes) {
@@ -113,10 +114,11 @@ size_t on_read(char* buffer, size_t size, size_t count, void* self) {
 int on_seek(void* self, curl_off_t offset, int origin) {
   auto* c = static_cast<Callback*>(self);
   if (offset != 0 || origin != SEEK_SET) return CURL_SEEKFUNC_CANTSEEK;
-  return c->transfer->guarded(1, [&] {
-    c->transfer->source = c->transfer->request->body->open();
-    return size_t{0};
-  }) == 0
+  return c->transfer->guarded(1,
+                              [&] {
+                                c->transfer->source = c->transfer->request->body->open();
+                                return size_t{0};
+                              }) == 0
              ? CURL_SEEKFUNC_OK
              : CURL_SEEKFUNC_FAIL;
 }
@@ -135,15 +137,20 @@ HttpError::Kind kind_of(CURLcode rc) {
   switch (rc) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_COULDNT_CONNECT: return Kind::connect;
+    case CURLE_COULDNT_CONNECT:
+      return Kind::connect;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR: return Kind::certificate;
+    case CURLE_SSL_ISSUER_ERROR:
+      return Kind::certificate;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CIPHER:
-    case CURLE_SSL_CERTPROBLEM: return Kind::tls;
-    case CURLE_OPERATION_TIMEDOUT: return Kind::stalled;
-    default: return Kind::broken;
+    case CURLE_SSL_CERTPROBLEM:
+      return Kind::tls;
+    case CURLE_OPERATION_TIMEDOUT:
+      return Kind::stalled;
+    default:
+      return Kind::broken;
   }
 }
 
@@ -157,19 +164,21 @@ struct Http::State {
 
 std::string find_ca_bundle() {
   if (const char* file = std::getenv("SSL_CERT_FILE"); file && *file) return file;
-  for (const char* path :
-       {"/etc/ssl/certs/ca-certificates.crt",                  // Debian, Ubuntu, Alpine, Arch
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",   // Fedora, RHEL
-        "/etc/pki/tls/certs/ca-bundle.crt",                    // older Fedora, Amazon Linux
-        "/etc/ssl/ca-bundle.pem", "/var/lib/ca-certificates/ca-bundle.pem",  // SUSE
-        "/etc/ssl/cert.pem"})                                  // Alpine's libressl, BSDs
+  for (const char* path : {"/etc/ssl/certs/ca-certificates.crt",  // Debian, Ubuntu, Alpine, Arch
+                           "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  // Fedora, RHEL
+                           "/etc/pki/tls/certs/ca-bundle.crt",                   // older Fedora, Amazon Linux
+                           "/etc/ssl/ca-bundle.pem", "/var/lib/ca-certificates/ca-bundle.pem",  // SUSE
+                           "/etc/ssl/cert.pem"})  // Alpine's libressl, BSDs
     if (access(path, R_OK) == 0) return path;
   return "";
 }
 
 HttpBody body_of(std::string text) {
   auto shared = std::make_shared<const std::string>(std::move(text));
-  return {.open = [shared] { return [shared, inner = read_from(*shared)](std::span<std::byte> b) { return inner(b); }; },
+  return {.open =
+              [shared] {
+                return [shared, inner = read_from(*shared)](std::span<std::byte> b) { return inner(b); };
+              },
           .size = shared->size()};
 }
 
@@ -295,7 +304,8 @@ HttpResponse Http::send(const HttpRequest& request, const OnBody& on_body) {
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &code);
     std::string reason = *detail ? detail : curl_easy_strerror(rc);
     if (rc == CURLE_COULDNT_CONNECT && code) reason = SysError::describe(static_cast<int>(code));
-    if (rc == CURLE_COULDNT_RESOLVE_HOST) reason = fmt::format("the name '{}' is not known", printable(url.host));
+    if (rc == CURLE_COULDNT_RESOLVE_HOST)
+      reason = fmt::format("the name '{}' is not known", printable(url.host));
     if (rc == CURLE_OPERATION_TIMEDOUT && code != ETIMEDOUT)
       reason = fmt::format("no answer within {} s", std::max(stall, options.connect_timeout).count());
     HttpError error(kind_of(rc), "cannot reach '{}': {}", show_url(request.url), printable(reason));
@@ -326,10 +336,12 @@ HttpResponse Http::follow(HttpRequest request, const OnBody& on_body) {
     std::string target = resolve_url(request.url, *location);
     Url from = parse_url(request.url), to = parse_url(target);
     if (from.scheme == "https" && to.scheme == "http")
-      throw Error("cannot follow '{}' to '{}': that would leave https", show_url(request.url), show_url(target));
+      throw Error("cannot follow '{}' to '{}': that would leave https", show_url(request.url),
+                  show_url(target));
     if (!same_origin(from, to))
-      std::erase_if(request.headers,
-                    [](const auto& h) { return equal_ignoring_case(h.first, "Authorization") || equal_ignoring_case(h.first, "Cookie"); });
+      std::erase_if(request.headers, [](const auto& h) {
+        return equal_ignoring_case(h.first, "Authorization") || equal_ignoring_case(h.first, "Cookie");
+      });
     if (response.status == 303 || (request.method == "POST" && response.status < 303)) {
       if (request.method != "HEAD") request.method = "GET";
       request.body.reset();

@@ -26,7 +26,8 @@ struct HttpOptions {
   std::string ca_text = {};  // the same, as text
   Certificates certificates = Certificates::verify;
   std::chrono::seconds connect_timeout{20};
-  std::chrono::seconds stall_timeout{60};  // without a byte in either direction; a long transfer is no failure
+  std::chrono::seconds stall_timeout{
+      60};  // without a byte in either direction; a long transfer is no failure
   const std::atomic<bool>* cancel = nullptr;  // set by another thread: the transfer ends with Interrupted
 };
 
@@ -42,7 +43,7 @@ struct HttpRequest {
   std::string url = {};
   HttpHeaders headers = {};
   std::optional<HttpBody> body = {};
-  size_t limit = 8 << 20;  // of a collected response body: more is an error
+  size_t limit = 8 << 20;                                  // of a collected response body: more is an error
   std::optional<std::chrono::seconds> stall_timeout = {};  // in place of the client's
 };
 
@@ -83,8 +84,9 @@ class Http {
 
   HttpResponse send(const HttpRequest& request, const OnBody& on_body = {});
 
-  // The same, through at most 10 redirects: never from https to http, and with Authorization only while scheme, host
-  // and port stay. 303 and a redirected POST become GET, as browsers do; 307 and 308 send the body again.
+  // The same, through at most 10 redirects: never from https to http, and with Authorization only while
+  // scheme, host and port stay. 303 and a redirected POST become GET, as browsers do; 307 and 308 send the
+  // body again.
   HttpResponse follow(HttpRequest request, const OnBody& on_body = {});
 
  private:
@@ -92,7 +94,8 @@ class Http {
   std::unique_ptr<State> state_;
 };
 
-// Where certificates are: $SSL_CERT_FILE, else the first of the distributions' places; empty when there is none.
+// Where certificates are: $SSL_CERT_FILE, else the first of the distributions' places; empty when there is
+// none.
 std::string find_ca_bundle();
 
 // Waits, and wakes early when the command is interrupted (throws Interrupted) or `cancel` is set.

@@ -17,7 +17,8 @@ bool is_transient_status(int status) {
   return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
 }
 
-std::optional<milliseconds> parse_retry_after(std::string_view text, std::chrono::system_clock::time_point now) {
+std::optional<milliseconds> parse_retry_after(std::string_view text,
+                                              std::chrono::system_clock::time_point now) {
   std::string value(trim(text));
   if (value.empty()) return std::nullopt;
   if (value.find_first_not_of("0123456789") == std::string::npos)
@@ -28,8 +29,8 @@ std::optional<milliseconds> parse_retry_after(std::string_view text, std::chrono
   return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(wait));
 }
 
-std::optional<milliseconds> retry_delay(const RetryPolicy& policy, int tried, std::optional<milliseconds> retry_after,
-                                        double random) {
+std::optional<milliseconds> retry_delay(const RetryPolicy& policy, int tried,
+                                        std::optional<milliseconds> retry_after, double random) {
   if (tried >= policy.tries) return std::nullopt;
   if (retry_after) return std::min(*retry_after, policy.longest);
   milliseconds delay = policy.first * (1 << std::min(tried - 1, 16));

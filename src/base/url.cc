@@ -113,7 +113,8 @@ bool is_private_address(std::string_view host) {
   if (inet_pton(AF_INET, plain.c_str(), &v4) == 1) return is_private_v4(ntohl(v4.s_addr));
   if (inet_pton(AF_INET6, plain.c_str(), &v6) != 1) return plain == "localhost";
   if (IN6_IS_ADDR_V4MAPPED(&v6))
-    return is_private_v4(static_cast<uint32_t>(v6.s6_addr[12]) << 24 | static_cast<uint32_t>(v6.s6_addr[13]) << 16 |
+    return is_private_v4(static_cast<uint32_t>(v6.s6_addr[12]) << 24 |
+                         static_cast<uint32_t>(v6.s6_addr[13]) << 16 |
                          static_cast<uint32_t>(v6.s6_addr[14]) << 8 | v6.s6_addr[15]);
   return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_LINKLOCAL(&v6) ||
          IN6_IS_ADDR_MULTICAST(&v6) || (v6.s6_addr[0] & 0xfe) == 0xfc;

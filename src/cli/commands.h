@@ -7,7 +7,15 @@ namespace rayctl::cli {
 
 Command build_command();
 Command completion_command();
+Command images_command();
+Command inspect_command();
+Command login_command();
+Command logout_command();
 Command man_command();
+Command pull_command();
+Command push_command();
+Command rmi_command();
+Command tag_command();
 Command token_command();
 Command version_command();
 

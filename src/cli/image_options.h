@@ -1,6 +1,7 @@
 // What the commands about images share.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ std::vector<Argument> operator+(std::vector<Argument> a, const std::vector<Argum
 
 std::string store_directory(const Globals& globals);
 oci::Store open_store(const Globals& globals);
+
+// The registry that a user means: without a scheme; "docker.io" when nothing is named.
+std::string registry_name(std::string name);
 
 // "3 hours ago" of an RFC 3339 time; empty when it isn't one.
 std::string how_long_ago(const std::string& created);

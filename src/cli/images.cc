@@ -77,12 +77,13 @@ void print_table(const std::vector<Row>& rows, const Options& options) {
     tag = std::max(tag, row.tag.size());
   }
   size_t id = options.no_trunc ? 71 : 12;
-  fmt::print("{:<{}}  {:<{}}  {:<{}}  {:<14}  {:<9}  {}\n", "REPOSITORY", name, "TAG", tag, "IMAGE ID", id, "CREATED",
-             "SIZE", "UNPACKED");
+  fmt::print("{:<{}}  {:<{}}  {:<{}}  {:<14}  {:<9}  {}\n", "REPOSITORY", name, "TAG", tag, "IMAGE ID", id,
+             "CREATED", "SIZE", "UNPACKED");
   for (const Row& row : rows)
-    fmt::print("{:<{}}  {:<{}}  {:<{}}  {:<14}  {:<9}  {}\n", printable(row.repository), name, printable(row.tag), tag,
-               options.no_trunc ? row.id.string() : row.id.short_hex(), id, how_long_ago(row.created),
-               human_size(row.size), row.unpacked ? human_size(row.unpacked) : "-");
+    fmt::print("{:<{}}  {:<{}}  {:<{}}  {:<14}  {:<9}  {}\n", printable(row.repository), name,
+               printable(row.tag), tag, options.no_trunc ? row.id.string() : row.id.short_hex(), id,
+               how_long_ago(row.created), human_size(row.size),
+               row.unpacked ? human_size(row.unpacked) : "-");
 }
 
 int run(const Globals& globals, const Options& options) {
@@ -93,10 +94,12 @@ int run(const Globals& globals, const Options& options) {
   for (const oci::Tag& tag : store.tags()) {
     Row row = row_of(store, layers, tag);
     std::string name = row.repository + ":" + row.tag;
-    if (options.filter.empty() || row.repository == options.filter || name == options.filter) rows.push_back(row);
+    if (options.filter.empty() || row.repository == options.filter || name == options.filter)
+      rows.push_back(row);
   }
-  std::sort(rows.begin(), rows.end(),
-            [](const Row& a, const Row& b) { return std::tie(a.repository, a.tag) < std::tie(b.repository, b.tag); });
+  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
+    return std::tie(a.repository, a.tag) < std::tie(b.repository, b.tag);
+  });
   if (options.quiet) {
     std::set<std::string> seen;
     for (const Row& row : rows)
@@ -114,15 +117,16 @@ int run(const Globals& globals, const Options& options) {
 
 Command images_command() {
   auto options = std::make_shared<Options>();
-  return {.name = "images",
-          .group = Group::images,
-          .summary = "List the images of the store",
-          .arguments = {positional("REPOSITORY[:TAG]", &options->filter, "only these"),
-                        flag("-q,--quiet", options->quiet, "print the image ids alone"),
-                        flag("--no-trunc", options->no_trunc, "print whole ids"),
-                        choice("-o,--output", {"table", "json"}, &options->output, "the form of the list")},
-          .examples = {{"rayctl images", "names, ids, ages and sizes"}, {"rayctl images -o json", "for scripts"}},
-          .run = [options](const Globals& globals) { return run(globals, *options); }};
+  return {
+      .name = "images",
+      .group = Group::images,
+      .summary = "List the images of the store",
+      .arguments = {positional("REPOSITORY[:TAG]", &options->filter, "only these"),
+                    flag("-q,--quiet", options->quiet, "print the image ids alone"),
+                    flag("--no-trunc", options->no_trunc, "print whole ids"),
+                    choice("-o,--output", {"table", "json"}, &options->output, "the form of the list")},
+      .examples = {{"rayctl images", "names, ids, ages and sizes"}, {"rayctl images -o json", "for scripts"}},
+      .run = [options](const Globals& globals) { return run(globals, *options); }};
 }
 
 }  // namespace rayctl::cli

@@ -55,9 +55,11 @@ Inspected read_from_source(oci::ImageSource& source, const std::string& name, co
 }
 
 Inspected inspect(const Globals& globals, const Options& options, const std::string& name) {
-  oci::Platform platform = options.platform.empty() ? oci::host_platform() : oci::parse_platform(options.platform);
+  oci::Platform platform =
+      options.platform.empty() ? oci::host_platform() : oci::parse_platform(options.platform);
   bool layout = oci::is_layout_location(name);
-  if (!layout && !options.remote && !name.starts_with("docker://")) return read_from_store(globals, name, platform);
+  if (!layout && !options.remote && !name.starts_with("docker://"))
+    return read_from_store(globals, name, platform);
   oci::Location location = oci::parse_location(name);
   if (layout) {
     oci::LayoutReader reader(location, join(globals.paths.state_dir, "tmp"));
@@ -91,7 +93,8 @@ nlohmann::ordered_json to_json(const Globals& globals, const Inspected& inspecte
   nlohmann::ordered_json layers = nlohmann::ordered_json::array(), diff_ids = nlohmann::ordered_json::array();
   for (const oci::Descriptor& layer : image.manifest.layers) {
     size += layer.size;
-    layers.push_back({{"MediaType", layer.media_type}, {"Digest", layer.digest.string()}, {"Size", layer.size}});
+    layers.push_back(
+        {{"MediaType", layer.media_type}, {"Digest", layer.digest.string()}, {"Size", layer.size}});
   }
   for (const oci::Digest& diff_id : image.config.diff_ids) diff_ids.push_back(diff_id.string());
   json["Size"] = size;
@@ -120,21 +123,24 @@ int run(const Globals& globals, const Options& options) {
 
 Command inspect_command() {
   auto options = std::make_shared<Options>();
-  return {.name = "inspect",
-          .group = Group::images,
-          .summary = "Print everything about an image as JSON",
-          .description = "IMAGE is a name or an id in the store; docker://NAME asks the registry without pulling, and "
-                         "oci:DIR[:NAME] and oci-archive:FILE[:NAME] read a layout.",
-          .arguments = std::vector<Argument>{required(positional("IMAGE...", &options->images, "what to print")),
-                                             flag("--raw", options->raw, "print the manifest or index as it is"),
-                                             flag("--config", options->config, "print the config as it is"),
-                                             flag("--remote", options->remote, "ask the registry instead of the store"),
-                                             option("--platform", "OS/ARCH[/VARIANT]", &options->platform,
-                                                    "another platform than this machine's")} +
-                       registry_arguments(options->registry),
-          .examples = {{"rayctl inspect ray:1", "of the store"},
-                       {"rayctl inspect --raw docker://rayproject/ray:2.40.0", "the registry's own words"}},
-          .run = [options](const Globals& globals) { return run(globals, *options); }};
+  return {
+      .name = "inspect",
+      .group = Group::images,
+      .summary = "Print everything about an image as JSON",
+      .description =
+          "IMAGE is a name or an id in the store; docker://NAME asks the registry without pulling, and "
+          "oci:DIR[:NAME] and oci-archive:FILE[:NAME] read a layout.",
+      .arguments =
+          std::vector<Argument>{required(positional("IMAGE", &options->images, "what to print")),
+                                flag("--raw", options->raw, "print the manifest or index as it is"),
+                                flag("--config", options->config, "print the config as it is"),
+                                flag("--remote", options->remote, "ask the registry instead of the store"),
+                                option("--platform", "OS/ARCH[/VARIANT]", &options->platform,
+                                       "another platform than this machine's")} +
+          registry_arguments(options->registry),
+      .examples = {{"rayctl inspect ray:1", "of the store"},
+                   {"rayctl inspect --raw docker://rayproject/ray:2.40.0", "the registry's own words"}},
+      .run = [options](const Globals& globals) { return run(globals, *options); }};
 }
 
 }  // namespace rayctl::cli

@@ -68,27 +68,21 @@ oci::Credentials read_credentials(const Options& options) {
   } else {
     Fd terminal{open("/dev/tty", O_RDWR | O_CLOEXEC)};
     if (!terminal)
-      throw UsageError("cannot ask for a password: there is no terminal; add --username NAME --password-stdin");
+      throw UsageError(
+          "cannot ask for a password: there is no terminal; add --username NAME --password-stdin");
     if (credentials.username.empty()) credentials.username = ask(terminal.get(), "Username: ");
     EchoOff silent(terminal.get());
     credentials.password = ask(terminal.get(), "Password: ");
     write_fd(terminal.get(), "\n", "the terminal");
   }
-  if (credentials.username.empty() || credentials.password.empty()) throw Error("cannot log in: user name or password is empty");
-  if (credentials.username.find(':') != std::string::npos) throw Error("cannot log in: a user name holds no ':'");
+  if (credentials.username.empty() || credentials.password.empty())
+    throw Error("cannot log in: user name or password is empty");
+  if (credentials.username.find(':') != std::string::npos)
+    throw Error("cannot log in: a user name holds no ':'");
   return credentials;
 }
 
-std::string registry_name(std::string name) {
-  for (std::string_view scheme : {"https://", "http://"})
-    if (name.starts_with(scheme)) name.erase(0, scheme.size());
-  while (!name.empty() && name.back() == '/') name.pop_back();
-  if (name.empty() || name == "index.docker.io" || name == "index.docker.io/v1") return "docker.io";
-  if (!oci::is_registry(name)) throw UsageError("'{}' is not a registry: expected HOST or HOST:PORT", printable(name));
-  return name;
-}
-
-int run_login(const Options& options) {
+int run(const Options& options) {
   catch_interrupts();
   std::string registry = registry_name(options.registry);
   oci::Credentials credentials = read_credentials(options);
@@ -100,40 +94,26 @@ int run_login(const Options& options) {
   return 0;
 }
 
-int run_logout(const Options& options) {
-  std::string registry = registry_name(options.registry);
-  bool removed = oci::remove_credentials(registry, options.flags.auth_file);
-  fmt::print("{} {}\n", removed ? "logged out of" : "there was no login for", registry);
-  return 0;
-}
-
 }  // namespace
 
 Command login_command() {
   auto options = std::make_shared<Options>();
-  return {.name = "login",
-          .group = Group::images,
-          .summary = "Log in to a registry",
-          .description = "The password is asked for, or read from standard input; it is verified and then kept where "
-                         "docker keeps it, in a credential helper if the file names one.",
-          .arguments = std::vector<Argument>{positional("REGISTRY", &options->registry, "HOST[:PORT]; Docker Hub without one"),
-                                             option("-u,--username", "NAME", &options->username, "who you are there"),
-                                             flag("--password-stdin", options->password_stdin,
-                                                  "read the password from standard input")} +
-                       registry_arguments(options->flags),
-          .examples = {{"rayctl login registry.local:5000", "asks for name and password"},
-                       {"rayctl login -u ci --password-stdin registry.local:5000 < token", "in a script"}},
-          .run = [options](const Globals&) { return run_login(*options); }};
-}
-
-Command logout_command() {
-  auto options = std::make_shared<Options>();
-  return {.name = "logout",
-          .group = Group::images,
-          .summary = "Forget a registry's login",
-          .arguments = {positional("REGISTRY", &options->registry, "HOST[:PORT]; Docker Hub without one"),
-                        option("--authfile", "FILE", &options->flags.auth_file, "forget it in this file alone")},
-          .run = [options](const Globals&) { return run_logout(*options); }};
+  return {
+      .name = "login",
+      .group = Group::images,
+      .summary = "Log in to a registry",
+      .description =
+          "The password is asked for, or read from standard input; it is verified and then kept where "
+          "docker keeps it, in a credential helper if the file names one.",
+      .arguments =
+          std::vector<Argument>{
+              positional("REGISTRY", &options->registry, "HOST[:PORT]; Docker Hub without one"),
+              option("-u,--username", "NAME", &options->username, "who you are there"),
+              flag("--password-stdin", options->password_stdin, "read the password from standard input")} +
+          registry_arguments(options->flags),
+      .examples = {{"rayctl login registry.local:5000", "asks for name and password"},
+                   {"rayctl login -u ci --password-stdin registry.local:5000 < token", "in a script"}},
+      .run = [options](const Globals&) { return run(*options); }};
 }
 
 }  // namespace rayctl::cli

@@ -23,7 +23,8 @@ struct Options {
 std::string name_for(const Options& options, const oci::Location& location) {
   if (!options.name.empty()) return oci::to_string(oci::parse_reference(options.name));
   if (location.kind == oci::Location::Kind::registry) return oci::to_string(location.reference);
-  if (location.name.empty()) throw UsageError("cannot name the image of '{}': add --name NAME", options.image);
+  if (location.name.empty())
+    throw UsageError("cannot name the image of '{}': add --name NAME", options.image);
   return oci::to_string(oci::parse_reference(location.name));
 }
 
@@ -77,22 +78,26 @@ int run(const Globals& globals, const Options& options) {
 
 Command pull_command() {
   auto options = std::make_shared<Options>();
-  return {.name = "pull",
-          .group = Group::images,
-          .summary = "Fetch an image from a registry and unpack it",
-          .description = "IMAGE is a name as docker knows it, oci:DIR[:NAME] or oci-archive:FILE[:NAME]. Logins come from "
-                         "docker's config.json and podman's auth.json. A pull that was interrupted goes on where it ended.",
-          .arguments = std::vector<Argument>{required(positional("IMAGE", &options->image, "what to fetch")),
-                                             option("--platform", "OS/ARCH[/VARIANT]", &options->platform,
-                                                    "another platform than this machine's"),
-                                             option("--name", "NAME[:TAG]", &options->name, "keep it under this name"),
-                                             flag("--no-unpack", options->no_unpack, "keep the blobs alone"),
-                                             flag("-q,--quiet", options->quiet, "print the image id alone")} +
-                       registry_arguments(options->registry),
-          .examples = {{"rayctl pull rayproject/ray:2.40.0", "from Docker Hub"},
-                       {"rayctl pull --registry-ca ca.pem registry.local:5000/ray:1", "from a registry with its own CA"},
-                       {"rayctl pull oci-archive:ray.tar --name ray:1", "from a file"}},
-          .run = [options](const Globals& globals) { return run(globals, *options); }};
+  return {
+      .name = "pull",
+      .group = Group::images,
+      .summary = "Fetch an image from a registry and unpack it",
+      .description =
+          "IMAGE is a name as docker knows it, oci:DIR[:NAME] or oci-archive:FILE[:NAME]. Logins come from "
+          "docker's config.json and podman's auth.json. A pull that was interrupted goes on where it ended.",
+      .arguments =
+          std::vector<Argument>{required(positional("IMAGE", &options->image, "what to fetch")),
+                                option("--platform", "OS/ARCH[/VARIANT]", &options->platform,
+                                       "another platform than this machine's"),
+                                option("--name", "NAME[:TAG]", &options->name, "keep it under this name"),
+                                flag("--no-unpack", options->no_unpack, "keep the blobs alone"),
+                                flag("-q,--quiet", options->quiet, "print the image id alone")} +
+          registry_arguments(options->registry),
+      .examples = {{"rayctl pull rayproject/ray:2.40.0", "from Docker Hub"},
+                   {"rayctl pull --registry-ca ca.pem registry.local:5000/ray:1",
+                    "from a registry with its own CA"},
+                   {"rayctl pull oci-archive:ray.tar --name ray:1", "from a file"}},
+      .run = [options](const Globals& globals) { return run(globals, *options); }};
 }
 
 }  // namespace rayctl::cli

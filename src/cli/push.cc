@@ -19,7 +19,8 @@ struct Options {
 
 int run(const Globals& globals, const Options& options) {
   catch_interrupts();
-  oci::Location from = oci::parse_location(oci::is_layout_location(options.image) ? options.image : "scratch");
+  oci::Location from =
+      oci::parse_location(oci::is_layout_location(options.image) ? options.image : "scratch");
   std::string work = join(globals.paths.state_dir, "tmp");
   if (options.target.empty() && oci::is_layout_location(options.image))
     throw UsageError("cannot push '{}': name the target too", options.image);
@@ -64,8 +65,9 @@ Command push_command() {
   return {.name = "push",
           .group = Group::images,
           .summary = "Send an image to a registry",
-          .description = "TARGET is another name than the image's own, oci:DIR[:NAME] or oci-archive:FILE[:NAME]. Blobs "
-                         "that the registry has are not sent again.",
+          .description =
+              "TARGET is another name than the image's own, oci:DIR[:NAME] or oci-archive:FILE[:NAME]. Blobs "
+              "that the registry has are not sent again.",
           .arguments = std::vector<Argument>{required(positional("IMAGE", &options->image, "what to send")),
                                              positional("TARGET", &options->target, "where to")} +
                        registry_arguments(options->registry),

@@ -36,8 +36,8 @@ void untag(oci::Store& store, const std::string& image, bool force) {
     if (names.size() > 1 && !force) {
       std::string all;
       for (const std::string& name : names) all += (all.empty() ? "" : ", ") + shown(name);
-      throw Error("cannot remove '{}': it has {} names: {} (name one, or add --force)", printable(image), names.size(),
-                  all);
+      throw Error("cannot remove '{}': it has {} names: {} (name one, or add --force)", printable(image),
+                  names.size(), all);
     }
   }
   for (const std::string& name : names) {
@@ -74,7 +74,7 @@ Command rmi_command() {
           .group = Group::images,
           .summary = "Remove images and what only they need",
           .description = "What a container or the build cache uses stays until they are gone.",
-          .arguments = {required(positional("IMAGE...", &options->images, "names or ids")),
+          .arguments = {required(positional("IMAGE", &options->images, "names or ids")),
                         flag("-f,--force", options->force,
                              "remove all names of an id, and take an image that isn't there as removed")},
           .examples = {{"rayctl rmi ray:1", "the name, and the image if it was the last one"}},

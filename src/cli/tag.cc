@@ -15,7 +15,8 @@ int run(const Globals& globals, const Options& options) {
   oci::Store store = open_store(globals);
   oci::StoreLock lock = store.use();
   oci::Reference target = oci::parse_reference(options.target);
-  if (target.digest) throw UsageError("cannot tag as '{}': a digest is not given, it is found", options.target);
+  if (target.digest)
+    throw UsageError("cannot tag as '{}': a digest is not given, it is found", options.target);
   oci::Descriptor descriptor = store.locate(options.source).descriptor;
   store.tag(oci::to_string(target), descriptor);
   return 0;

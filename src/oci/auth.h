@@ -28,13 +28,15 @@ struct Credentials {
   std::string identity_token = {};  // an OAuth2 refresh token
   std::string registry_token = {};  // a bearer token, ready to use
 
-  bool empty() const { return username.empty() && password.empty() && identity_token.empty() && registry_token.empty(); }
+  bool empty() const {
+    return username.empty() && password.empty() && identity_token.empty() && registry_token.empty();
+  }
 };
 
 std::string basic_authorization(const Credentials& credentials);  // "Basic …"
 
-// Where tokens come from is the registry's word: credentials go only to https (or to the registry itself), and never
-// to an address inside our network or cloud (CVE class: SSRF to 169.254.169.254). Throws.
+// Where tokens come from is the registry's word: credentials go only to https (or to the registry itself),
+// and never to an address inside our network or cloud (CVE class: SSRF to 169.254.169.254). Throws.
 void validate_realm(const std::string& realm, const std::string& registry_url);
 
 // The requests that may give a token, to be tried in order.
@@ -47,7 +49,8 @@ struct AccessToken {
 };
 AccessToken parse_token(std::string_view json);
 
-// "repository:NAME:pull"; the order is what some servers look at: the first scope is the one that is needed now.
+// "repository:NAME:pull"; the order is what some servers look at: the first scope is the one that is needed
+// now.
 std::string pull_scope(std::string_view repository);
 std::string push_scope(std::string_view repository);
 

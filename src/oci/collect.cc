@@ -28,7 +28,8 @@ void mark(const Store& store, const Descriptor& at, int depth, Needed& needed) {
   for (const Descriptor& layer : manifest.layers) needed.blobs.insert(layer.digest);
   needed.blobs.insert(manifest.config.digest);
   if (!media::is_config(manifest.config.media_type) || !store.has(manifest.config)) return;
-  for (const Digest& chain : chain_ids(parse_config(store.read(manifest.config)))) needed.chains.insert(chain);
+  for (const Digest& chain : chain_ids(parse_config(store.read(manifest.config))))
+    needed.chains.insert(chain);
 }
 
 // A hold names digests only: what kind of blob it is shows when it is read.
@@ -52,7 +53,8 @@ void mark_held(const Store& store, const Digest& digest, Needed& needed) {
 Hold needed_by(const Store& store, const Descriptor& descriptor) {
   Needed needed;
   mark(store, descriptor, 0, needed);
-  return {.blobs = {needed.blobs.begin(), needed.blobs.end()}, .chains = {needed.chains.begin(), needed.chains.end()}};
+  return {.blobs = {needed.blobs.begin(), needed.blobs.end()},
+          .chains = {needed.chains.begin(), needed.chains.end()}};
 }
 
 std::optional<Collected> collect_garbage(Store& store, Layers* layers) {

@@ -28,10 +28,12 @@ std::vector<std::string> keys_of(const std::string& registry, std::string_view r
        slash = path.rfind('/', slash - 1))
     if (!repository.empty()) keys.push_back(path.substr(0, slash));
   if (registry == hub) {
-    keys.insert(keys.end(), {hub_key, hub, "index.docker.io", "https://index.docker.io/v1", "registry-1.docker.io"});
+    keys.insert(keys.end(),
+                {hub_key, hub, "index.docker.io", "https://index.docker.io/v1", "registry-1.docker.io"});
   } else {
-    keys.insert(keys.end(), {registry, "https://" + registry, "https://" + registry + "/", "https://" + registry + "/v1/",
-                             "https://" + registry + "/v2/", "http://" + registry, "http://" + registry + "/v1/"});
+    keys.insert(keys.end(),
+                {registry, "https://" + registry, "https://" + registry + "/", "https://" + registry + "/v1/",
+                 "https://" + registry + "/v2/", "http://" + registry, "http://" + registry + "/v1/"});
   }
   return keys;
 }
@@ -46,8 +48,9 @@ std::string environment(const char* name) {
 }
 
 bool is_helper_name(std::string_view name) {
-  return !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
-                              std::string_view::npos;
+  return !name.empty() &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+             std::string_view::npos;
 }
 
 Credentials parse_entry(const Json& entry) {
@@ -69,7 +72,8 @@ Credentials parse_entry(const Json& entry) {
 }
 
 Output run_helper(const std::string& helper, const char* verb, const std::string& input) {
-  if (!is_helper_name(helper)) throw Error("cannot ask credential helper '{}': not a plain name", printable(helper));
+  if (!is_helper_name(helper))
+    throw Error("cannot ask credential helper '{}': not a plain name", printable(helper));
   return run_captured({.argv = {"docker-credential-" + helper, verb}}, input);
 }
 
@@ -113,8 +117,8 @@ std::string helper_in(std::string_view text, const std::string& name, const std:
 
 }  // namespace
 
-std::optional<StoredLogin> find_login(std::string_view text, const std::string& name, const std::string& registry,
-                                      std::string_view repository) {
+std::optional<StoredLogin> find_login(std::string_view text, const std::string& name,
+                                      const std::string& registry, std::string_view repository) {
   if (trim(text).empty()) return std::nullopt;
   Json json = Json::parse(text, name);
   std::vector<std::string> keys = keys_of(registry, repository);
@@ -136,7 +140,8 @@ std::vector<std::string> auth_files(const std::string& auth_file) {
   if (!auth_file.empty()) return {auth_file};
   std::vector<std::string> files;
   if (std::string file = environment("REGISTRY_AUTH_FILE"); !file.empty()) files.push_back(file);
-  if (std::string dir = environment("XDG_RUNTIME_DIR"); !dir.empty()) files.push_back(join(dir, "containers/auth.json"));
+  if (std::string dir = environment("XDG_RUNTIME_DIR"); !dir.empty())
+    files.push_back(join(dir, "containers/auth.json"));
   std::string home = environment("HOME");
   if (!home.empty()) files.push_back(join(home, ".config/containers/auth.json"));
   if (std::string dir = environment("DOCKER_CONFIG"); !dir.empty())
@@ -146,7 +151,8 @@ std::vector<std::string> auth_files(const std::string& auth_file) {
   return files;
 }
 
-Credentials find_credentials(const std::string& registry, std::string_view repository, const std::string& auth_file) {
+Credentials find_credentials(const std::string& registry, std::string_view repository,
+                             const std::string& auth_file) {
   for (const std::string& file : auth_files(auth_file)) {
     std::string text;
     if (!auth_file.empty()) {
@@ -168,13 +174,15 @@ std::string with_login(std::string_view text, const std::string& name, const std
   if (!trim(text).empty()) json = Json::parse(text, name).raw();
   if (!json.is_object()) throw Error("{}: expected an object", name);
   nlohmann::json entry;
-  if (!credentials.username.empty()) entry["auth"] = to_base64(credentials.username + ":" + credentials.password);
+  if (!credentials.username.empty())
+    entry["auth"] = to_base64(credentials.username + ":" + credentials.password);
   if (!credentials.identity_token.empty()) entry["identitytoken"] = credentials.identity_token;
   json["auths"][own_key(registry)] = entry;
   return json.dump(2) + "\n";
 }
 
-std::optional<std::string> without_login(std::string_view text, const std::string& name, const std::string& registry) {
+std::optional<std::string> without_login(std::string_view text, const std::string& name,
+                                         const std::string& registry) {
   if (trim(text).empty()) return std::nullopt;
   nlohmann::json json = Json::parse(text, name).raw();
   bool removed = false;
@@ -188,9 +196,10 @@ std::string store_credentials(const std::string& registry, const Credentials& cr
   std::string file = writable_file(auth_file);
   std::string text = read_file_if_exists(file).value_or("");
   if (std::string helper = helper_in(text, file, registry); !helper.empty()) {
-    nlohmann::json entry{{"ServerURL", own_key(registry)},
-                         {"Username", credentials.username.empty() ? "<token>" : credentials.username},
-                         {"Secret", credentials.username.empty() ? credentials.identity_token : credentials.password}};
+    nlohmann::json entry{
+        {"ServerURL", own_key(registry)},
+        {"Username", credentials.username.empty() ? "<token>" : credentials.username},
+        {"Secret", credentials.username.empty() ? credentials.identity_token : credentials.password}};
     Output output = run_helper(helper, "store", entry.dump());
     if (!output.exit.success())
       throw Error("cannot store the login by 'docker-credential-{}': {} {}", helper, describe(output.exit),

@@ -8,8 +8,8 @@
 
 namespace rayctl::oci {
 
-// Runs `work(i)` for each i of `order` on at most `threads` threads. The first error stops the rest and is thrown;
-// `cancel`, when given, is set so that tasks under way can see it.
+// Runs `work(i)` for each i of `order` on at most `threads` threads. The first error stops the rest and is
+// thrown; `cancel`, when given, is set so that tasks under way can see it.
 void run_crew(unsigned threads, const std::vector<size_t>& order, std::atomic<bool>* cancel,
               const std::function<void(size_t)>& work);
 

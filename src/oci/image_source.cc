@@ -12,8 +12,11 @@ namespace {
 
 class RegistrySource : public ImageSource {
  public:
-  RegistrySource(Registry& registry, std::string repository) : registry_(registry), repository_(std::move(repository)) {}
-  Registry::Fetched manifest(const std::string& version) override { return registry_.manifest(repository_, version); }
+  RegistrySource(Registry& registry, std::string repository)
+      : registry_(registry), repository_(std::move(repository)) {}
+  Registry::Fetched manifest(const std::string& version) override {
+    return registry_.manifest(repository_, version);
+  }
   void blob(const Descriptor& blob, uint64_t offset, const Sink& take) override {
     registry_.blob(repository_, blob, offset, take);
   }
@@ -34,11 +37,15 @@ class LayoutSource : public ImageSource {
 
   void blob(const Descriptor& blob, uint64_t offset, const Sink& take) override {
     Fd fd = layout_.open(blob);
-    check(lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET), "cannot seek in blob {}", blob.digest.string());
-    copy(read_from(fd.get(), blob.digest.string()), [&](Bytes bytes) {
-      throw_if_interrupted();
-      take(bytes);
-    }, 1 << 20);
+    check(lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET), "cannot seek in blob {}",
+          blob.digest.string());
+    copy(
+        read_from(fd.get(), blob.digest.string()),
+        [&](Bytes bytes) {
+          throw_if_interrupted();
+          take(bytes);
+        },
+        1 << 20);
   }
 
  private:
@@ -54,11 +61,13 @@ class LayoutSource : public ImageSource {
       Digest digest = Digest::parse(version);
       for (const Tag& tag : tags)
         if (media::is_index(tag.descriptor.media_type))
-          for (const Descriptor& d : parse_index(layout_.read(tag.descriptor), tag.descriptor.media_type).manifests)
+          for (const Descriptor& d :
+               parse_index(layout_.read(tag.descriptor), tag.descriptor.media_type).manifests)
             if (d.digest == digest) return d;
     }
     std::string names;
-    for (const Tag& tag : tags) names += (names.empty() ? "" : ", ") + printable(tag.name.empty() ? "an unnamed one" : tag.name);
+    for (const Tag& tag : tags)
+      names += (names.empty() ? "" : ", ") + printable(tag.name.empty() ? "an unnamed one" : tag.name);
     Error error("cannot find '{}' in '{}'", printable(version), layout_.directory());
     error.hint("it holds: {}", names.empty() ? "nothing" : names);
     throw error;

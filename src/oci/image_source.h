@@ -22,7 +22,8 @@ class ImageSource {
   virtual void blob(const Descriptor& blob, uint64_t offset, const Sink& take) = 0;
 };
 
-std::unique_ptr<ImageSource> source_from(Registry& registry, std::string repository);  // both outlive the source
+std::unique_ptr<ImageSource> source_from(Registry& registry,
+                                         std::string repository);  // both outlive the source
 std::unique_ptr<ImageSource> source_from(const Store& layout);
 
 }  // namespace rayctl::oci

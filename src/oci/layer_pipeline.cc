@@ -17,10 +17,12 @@ namespace rayctl::oci {
 
 namespace {
 
-// The compressed bytes, wherever they are; each is hashed and, unless it is there already, written to the store.
+// The compressed bytes, wherever they are; each is hashed and, unless it is there already, written to the
+// store.
 class BlobFlow {
  public:
-  BlobFlow(Store& store, const LayerJob& job) : store_(store), job_(job), writer_(store.write_known(job.blob)) {}
+  BlobFlow(Store& store, const LayerJob& job)
+      : store_(store), job_(job), writer_(store.write_known(job.blob)) {}
 
   bool resumes() const { return writer_ && writer_->size() > 0; }
   bool in_store() const { return !writer_; }
@@ -50,15 +52,19 @@ class BlobFlow {
   void read_stored(const Sink& take) {
     Fd fd = store_.open(job_.blob);
     Hasher hasher(job_.blob.digest.algorithm());
-    copy(read_from(fd.get(), job_.blob.digest.string()), [&](Bytes bytes) {
-      throw_if_interrupted();
-      hasher.add(bytes);
-      take(bytes);
-      if (job_.advance) job_.advance(bytes.size());
-    }, 1 << 20);
+    copy(
+        read_from(fd.get(), job_.blob.digest.string()),
+        [&](Bytes bytes) {
+          throw_if_interrupted();
+          hasher.add(bytes);
+          take(bytes);
+          if (job_.advance) job_.advance(bytes.size());
+        },
+        1 << 20);
     if (Digest found = hasher.finish(); found != job_.blob.digest) {
       store_.remove_blob(job_.blob.digest);
-      Error error("blob {} was damaged on this disk: its digest is {}", job_.blob.digest.string(), found.string());
+      Error error("blob {} was damaged on this disk: its digest is {}", job_.blob.digest.string(),
+                  found.string());
       error.hint("it is removed; pull the image again");
       throw error;
     }
@@ -172,7 +178,8 @@ auto with_restart(BlobFlow& flow, const LayerJob& job, const F& attempt) {
     bool of_the_data = !dynamic_cast<const SysError*>(&e) && !dynamic_cast<const Interrupted*>(&e) &&
                        !dynamic_cast<const HttpError*>(&e) && !dynamic_cast<const RegistryError*>(&e);
     if (!resumed || !of_the_data) throw;
-    info("blob {}: starting anew, what an earlier try left is no good: {}", job.blob.digest.short_hex(), e.message());
+    info("blob {}: starting anew, what an earlier try left is no good: {}", job.blob.digest.short_hex(),
+         e.message());
   }
   flow.restart();
   return attempt();

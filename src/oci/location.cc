@@ -14,7 +14,8 @@ namespace rayctl::oci {
 
 namespace {
 
-constexpr std::string_view layout_prefix = "oci:", archive_prefix = "oci-archive:", docker_prefix = "docker://";
+constexpr std::string_view layout_prefix = "oci:", archive_prefix = "oci-archive:",
+                           docker_prefix = "docker://";
 
 // libarchive's writer over an fd of ours.
 class TarWriter {
@@ -30,16 +31,20 @@ class TarWriter {
     struct stat info;
     check(fstat(fd.get(), &info), "cannot stat '{}'", source);
     header(path, AE_IFREG, 0644, info.st_size);
-    copy(read_from(fd.get(), source), [&](Bytes bytes) {
-      if (archive_write_data(archive_.get(), bytes.data(), bytes.size()) < 0) fail();
-    }, 1 << 20);
+    copy(
+        read_from(fd.get(), source),
+        [&](Bytes bytes) {
+          if (archive_write_data(archive_.get(), bytes.data(), bytes.size()) < 0) fail();
+        },
+        1 << 20);
   }
   void add_directory(const std::string& path) { header(path, AE_IFDIR, 0755, 0); }
   void finish() { must(archive_write_close(archive_.get())); }
 
  private:
   void header(const std::string& path, unsigned type, unsigned mode, int64_t size) {
-    std::unique_ptr<archive_entry, decltype([](archive_entry* e) { archive_entry_free(e); })> entry{archive_entry_new()};
+    std::unique_ptr<archive_entry, decltype([](archive_entry* e) { archive_entry_free(e); })> entry{
+        archive_entry_new()};
     archive_entry_set_pathname(entry.get(), path.c_str());
     archive_entry_set_filetype(entry.get(), type);
     archive_entry_set_perm(entry.get(), mode);
@@ -140,7 +145,8 @@ LayoutReader::LayoutReader(const Location& location, const std::string& work) {
 
 LayoutReader::~LayoutReader() = default;
 
-void write_layout(const Location& location, const Store& from, const Descriptor& descriptor, const std::string& work) {
+void write_layout(const Location& location, const Store& from, const Descriptor& descriptor,
+                  const std::string& work) {
   if (location.kind == Location::Kind::layout) {
     if (exists(location.path) && !list_directory(location.path).empty()) require_layout(location.path);
     Store to(location.path);

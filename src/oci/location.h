@@ -35,6 +35,7 @@ class LayoutReader {
 };
 
 // Writes the image to a layout (added to what is there) or an archive (replaced).
-void write_layout(const Location& location, const Store& from, const Descriptor& descriptor, const std::string& work);
+void write_layout(const Location& location, const Store& from, const Descriptor& descriptor,
+                  const std::string& work);
 
 }  // namespace rayctl::oci

@@ -26,7 +26,11 @@ constexpr uint64_t unpacked_factor = 2;  // a layer unpacks to at least this muc
 class Committer {
  public:
   Committer(Layers& layers, const ImageConfig& config)
-      : layers_(layers), config_(config), chains_(chain_ids(config)), ready_(chains_.size()), done_(chains_.size()) {
+      : layers_(layers),
+        config_(config),
+        chains_(chain_ids(config)),
+        ready_(chains_.size()),
+        done_(chains_.size()) {
     for (size_t i = 0; i < chains_.size(); ++i) done_[i] = layers_.has(chains_[i]);
   }
 
@@ -43,7 +47,8 @@ class Committer {
   void commit(size_t i) {
     UnpackedLayer& layer = *ready_[i];
     if (!layer.unpacked.implied.empty() || !layer.unpacked.links.empty()) {
-      ImageConfig below{.diff_ids = {config_.diff_ids.begin(), config_.diff_ids.begin() + static_cast<ptrdiff_t>(i)}};
+      ImageConfig below{
+          .diff_ids = {config_.diff_ids.begin(), config_.diff_ids.begin() + static_cast<ptrdiff_t>(i)}};
       Fd root = open_directory(layer.draft.path());
       finish_layer(layer.unpacked, root.get(), LowerView(layers_.lowerdirs(below)));
     }
@@ -65,7 +70,8 @@ class Committer {
   size_t next_ = 0;
 };
 
-Image fetch_documents(ImageSource& source, const std::string& version, Store& store, const Platform& platform) {
+Image fetch_documents(ImageSource& source, const std::string& version, Store& store,
+                      const Platform& platform) {
   Registry::Fetched fetched = source.manifest(version);
   for (int depth = 0;; ++depth) {
     Document document = parse_document(fetched.bytes, fetched.descriptor.media_type);
@@ -74,7 +80,8 @@ Image fetch_documents(ImageSource& source, const std::string& version, Store& st
       Descriptor chosen = choose(*index, platform);
       fetched = source.manifest(chosen.digest.string());
       if (fetched.bytes.size() != chosen.size)
-        throw Error("manifest {} has {} bytes instead of {}", chosen.digest.string(), fetched.bytes.size(), chosen.size);
+        throw Error("manifest {} has {} bytes instead of {}", chosen.digest.string(), fetched.bytes.size(),
+                    chosen.size);
       continue;
     }
     Image image{.descriptor = fetched.descriptor, .manifest = std::get<Manifest>(std::move(document))};
@@ -83,7 +90,8 @@ Image fetch_documents(ImageSource& source, const std::string& version, Store& st
     const Descriptor& config = image.manifest.config;
     if (!media::is_config(config.media_type))
       throw Error("it is not a container image: its config is of type '{}'", printable(config.media_type));
-    if (config.size > largest_document) throw Error("the config has {} bytes, more than {}", config.size, largest_document);
+    if (config.size > largest_document)
+      throw Error("the config has {} bytes, more than {}", config.size, largest_document);
     if (!store.has(config)) {
       std::string bytes;
       source.blob(config, 0, [&](Bytes b) { bytes += as_text(b); });
@@ -101,12 +109,14 @@ void check_space(const std::string& directory, uint64_t needed) {
   if (statvfs(directory.c_str(), &space) < 0) return;
   uint64_t free = static_cast<uint64_t>(space.f_bavail) * space.f_frsize;
   if (free >= needed) return;
-  Error error("cannot pull into '{}': about {} are needed and {} are free", directory, human_size(needed), human_size(free));
+  Error error("cannot pull into '{}': about {} are needed and {} are free", directory, human_size(needed),
+              human_size(free));
   error.hint("rayctl rmi removes images; --state-dir names another place");
   throw error;
 }
 
-void fetch_layers(ImageSource& source, Store& store, Layers* layers, const Image& image, const PullOptions& options) {
+void fetch_layers(ImageSource& source, Store& store, Layers* layers, const Image& image,
+                  const PullOptions& options) {
   const auto& blobs = image.manifest.layers;
   std::optional<Committer> committer;
   if (layers) committer.emplace(*layers, image.config);
@@ -124,7 +134,8 @@ void fetch_layers(ImageSource& source, Store& store, Layers* layers, const Image
   if (order.empty()) return;
   check_space(store.directory(), needed);
   // the largest first: it is the one that the others end before
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return blobs[a].size > blobs[b].size; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return blobs[a].size > blobs[b].size; });
 
   run_crew(options.parallel, order, options.cancel, [&](size_t i) {
     bool unpack = layers && !committer->done(i), fetch = !store.has(blobs[i]);
@@ -149,7 +160,8 @@ void fetch_layers(ImageSource& source, Store& store, Layers* layers, const Image
 
 }  // namespace
 
-Image pull(ImageSource& source, const std::string& version, Store& store, Layers* layers, const PullOptions& options) {
+Image pull(ImageSource& source, const std::string& version, Store& store, Layers* layers,
+           const PullOptions& options) {
   Image image = fetch_documents(source, version, store, options.platform);
   fetch_layers(source, store, layers, image, options);
   return image;

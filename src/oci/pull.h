@@ -15,11 +15,13 @@ namespace rayctl::oci {
 struct PullOptions {
   Platform platform = host_platform();
   unsigned parallel = 4;  // layers at a time
-  std::atomic<bool>* cancel = nullptr;  // set when one layer fails: RegistryOptions' ends the others' transfers
+  std::atomic<bool>* cancel =
+      nullptr;  // set when one layer fails: RegistryOptions' ends the others' transfers
 };
 
-// `layers` may be nullptr: only blobs are kept (no root, no unpacking). Nothing is tagged: the caller does it while it
-// still holds store.use(). When it fails or is interrupted, finished layers and parts of blobs stay for the next try.
+// `layers` may be nullptr: only blobs are kept (no root, no unpacking). Nothing is tagged: the caller does it
+// while it still holds store.use(). When it fails or is interrupted, finished layers and parts of blobs stay
+// for the next try.
 Image pull(ImageSource& source, const std::string& version, Store& store, Layers* layers,
            const PullOptions& options = {});
 

@@ -29,7 +29,8 @@ void collect(const Store& store, const Descriptor& at, int depth, std::set<Diges
   if (auto* index = std::get_if<Index>(&document)) {
     for (const Descriptor& child : index->manifests) {
       if (!store.has(child)) {
-        Error error("index {} needs manifest {}, which is not here", at.digest.string(), child.digest.string());
+        Error error("index {} needs manifest {}, which is not here", at.digest.string(),
+                    child.digest.string());
         error.hint("pull keeps the image of one platform: push that one by its own digest");
         throw error;
       }
@@ -38,7 +39,8 @@ void collect(const Store& store, const Descriptor& at, int depth, std::set<Diges
   } else {
     const Manifest& manifest = std::get<Manifest>(document);
     for (const Descriptor& blob : manifest.layers)
-      if (!media::is_foreign(blob.media_type) && seen.insert(blob.digest).second) freight.blobs.push_back(blob);
+      if (!media::is_foreign(blob.media_type) && seen.insert(blob.digest).second)
+        freight.blobs.push_back(blob);
     if (seen.insert(manifest.config.digest).second) freight.blobs.push_back(manifest.config);
   }
   freight.documents.push_back(at);
@@ -48,7 +50,8 @@ Freight freight_of(const Store& store, const Descriptor& descriptor) {
   Freight freight;
   std::set<Digest> seen;
   collect(store, descriptor, 0, seen, freight);
-  for (const Descriptor& blob : freight.blobs) store.open(blob);  // all of it is here, before the first byte goes
+  for (const Descriptor& blob : freight.blobs)
+    store.open(blob);  // all of it is here, before the first byte goes
   return freight;
 }
 
@@ -74,8 +77,11 @@ void push_blob(const Store& store, const Descriptor& blob, Registry& registry, c
       return activity.finish(fmt::format("mounted from {} in", place->second));
   auto open = [&](uint64_t offset) -> Source {
     auto fd = std::make_shared<Fd>(store.open(blob));
-    check(lseek(fd->get(), static_cast<off_t>(offset), SEEK_SET), "cannot seek in blob {}", blob.digest.string());
-    return [fd, inner = read_from(fd->get(), blob.digest.string())](std::span<std::byte> out) { return inner(out); };
+    check(lseek(fd->get(), static_cast<off_t>(offset), SEEK_SET), "cannot seek in blob {}",
+          blob.digest.string());
+    return [fd, inner = read_from(fd->get(), blob.digest.string())](std::span<std::byte> out) {
+      return inner(out);
+    };
   };
   registry.upload(target.repository, blob, open, [&](int64_t amount) {
     if (amount > 0) activity.advance(static_cast<uint64_t>(amount));
@@ -90,7 +96,8 @@ void push(const Store& store, const Descriptor& descriptor, Registry& registry, 
   Freight freight = freight_of(store, descriptor);
   std::string version = target.digest ? target.digest->string() : target.tag.value_or("latest");
   if (target.digest && *target.digest != descriptor.digest)
-    throw Error("cannot push to '{}': the image has the digest {}", to_string(target), descriptor.digest.string());
+    throw Error("cannot push to '{}': the image has the digest {}", to_string(target),
+                descriptor.digest.string());
   auto places = known_places(store, target);
 
   std::vector<size_t> order(freight.blobs.size());
@@ -104,7 +111,8 @@ void push(const Store& store, const Descriptor& descriptor, Registry& registry, 
     bool top = document.digest == descriptor.digest;
     std::string bytes = store.read(document);
     // a descriptor may be silent about the type that its document states
-    std::string type = std::visit([](const auto& d) { return d.media_type; }, parse_document(bytes, document.media_type));
+    std::string type =
+        std::visit([](const auto& d) { return d.media_type; }, parse_document(bytes, document.media_type));
     registry.put_manifest(target.repository, top ? version : document.digest.string(), bytes, type);
   }
 }
@@ -118,10 +126,13 @@ void copy_image(const Store& from, const Descriptor& descriptor, Store& to, cons
     writer->restart();
     Activity activity(fmt::format("blob {}", blob.digest.short_hex()), blob.size);
     Fd fd = from.open(blob);
-    copy(read_from(fd.get(), blob.digest.string()), [&](Bytes bytes) {
-      writer->write(bytes);
-      activity.advance(bytes.size());
-    }, 1 << 20);
+    copy(
+        read_from(fd.get(), blob.digest.string()),
+        [&](Bytes bytes) {
+          writer->write(bytes);
+          activity.advance(bytes.size());
+        },
+        1 << 20);
     writer->commit();
     activity.finish("copied in");
   }

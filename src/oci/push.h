@@ -14,8 +14,8 @@ struct PushOptions {
   std::atomic<bool>* cancel = nullptr;
 };
 
-// Blobs first, then manifests, an index last: what is named is always whole. Blobs that the registry has are left
-// out; those that another of its repositories has (as the store's names tell) are mounted.
+// Blobs first, then manifests, an index last: what is named is always whole. Blobs that the registry has are
+// left out; those that another of its repositories has (as the store's names tell) are mounted.
 void push(const Store& store, const Descriptor& descriptor, Registry& registry, const Reference& target,
           const PushOptions& options = {});
 

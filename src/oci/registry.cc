@@ -14,7 +14,8 @@ namespace rayctl::oci {
 
 namespace {
 
-constexpr int most_logins = 2;  // per request: a registry that refuses what it just gave is not asked for ever
+constexpr int most_logins =
+    2;  // per request: a registry that refuses what it just gave is not asked for ever
 
 const std::string accepted_manifests = fmt::format("{}, {}, {}, {}", media::oci_index, media::oci_manifest,
                                                    media::docker_index, media::docker_manifest);
@@ -68,8 +69,10 @@ std::vector<std::string> Registry::Scope::list() const {
   return scopes;
 }
 
-Registry::Registry(std::string host, RegistryOptions options) : host_(std::move(host)), options_(std::move(options)) {
-  if (!is_registry(host_)) throw Error("'{}' is not a registry: expected HOST or HOST:PORT", printable(host_));
+Registry::Registry(std::string host, RegistryOptions options)
+    : host_(std::move(host)), options_(std::move(options)) {
+  if (!is_registry(host_))
+    throw Error("'{}' is not a registry: expected HOST or HOST:PORT", printable(host_));
   http_options_.ca_file = options_.ca_file;
   http_options_.certificates = options_.insecure ? Certificates::accept_any : Certificates::verify;
   http_options_.cancel = options_.cancel;
@@ -109,7 +112,8 @@ std::string Registry::base_url() {
       answer = perform({.url = found + "/v2/"}, {});
     } catch (HttpError& e) {
       bool other_protocol = e.kind() == HttpError::Kind::tls || e.kind() == HttpError::Kind::broken;
-      if (plain_allowed && found.starts_with("https:") && (other_protocol || e.kind() == HttpError::Kind::connect)) {
+      if (plain_allowed && found.starts_with("https:") &&
+          (other_protocol || e.kind() == HttpError::Kind::connect)) {
         try {
           answer = perform({.url = "http://" + server + "/v2/"}, {});
           found = "http://" + server;
@@ -150,7 +154,8 @@ Credentials Registry::credentials_for(const Scope& scope) {
   return find_credentials(host_, scope.repository, options_.auth_file);
 }
 
-std::string Registry::fetch_token(const Challenge& challenge, const Scope& scope, const Credentials& credentials) {
+std::string Registry::fetch_token(const Challenge& challenge, const Scope& scope,
+                                  const Credentials& credentials) {
   if (!credentials.registry_token.empty()) return credentials.registry_token;
   std::string realm = challenge.value("realm");
   validate_realm(realm, base_url());
@@ -175,8 +180,9 @@ std::string Registry::fetch_token(const Challenge& challenge, const Scope& scope
     if (last.status == 200) {
       AccessToken token = parse_token(last.body);
       std::lock_guard lock(mutex_);
-      tokens_[key_of(scope.list())] = {"Bearer " + token.token,
-                                       std::chrono::steady_clock::now() + token.lifetime - std::chrono::seconds(10)};
+      tokens_[key_of(scope.list())] = {
+          "Bearer " + token.token,
+          std::chrono::steady_clock::now() + token.lifetime - std::chrono::seconds(10)};
       return token.token;
     }
   }
@@ -222,7 +228,8 @@ HttpResponse Registry::call(const HttpRequest& request, const Scope& scope, cons
   if (base_url().starts_with("https:") && request.url.starts_with("http:"))
     throw Error("cannot follow the registry to '{}': that would leave https", show_url(request.url));
   OnBody accepted;
-  if (on_body) accepted = [&](const HttpResponse& head) { return head.status == 401 ? Sink{} : on_body(head); };
+  if (on_body)
+    accepted = [&](const HttpResponse& head) { return head.status == 401 ? Sink{} : on_body(head); };
   // only the registry itself hears a secret: an upload's location may lie elsewhere
   bool own = same_origin(parse_url(request.url), parse_url(base_url()));
   std::string header = own ? authorization(scope, nullptr) : "";
@@ -258,7 +265,8 @@ HttpResponse Registry::call_with_retry(const HttpRequest& request, const Scope& 
 void Registry::wait_before_retry(int tried, const HttpResponse* response, const std::string& reason) {
   std::optional<std::chrono::milliseconds> after;
   if (response)
-    if (auto text = response->header("Retry-After")) after = parse_retry_after(*text, std::chrono::system_clock::now());
+    if (auto text = response->header("Retry-After"))
+      after = parse_retry_after(*text, std::chrono::system_clock::now());
   auto delay = retry_delay(options_.retry, tried, after, random_fraction());
   if (!delay) {
     if (std::current_exception()) throw;
@@ -294,7 +302,8 @@ Registry::Fetched Registry::manifest(const std::string& repository, const std::s
                                            .headers = {{"Accept", accepted_manifests}},
                                            .limit = largest_document},
                                           scope);
-  std::string name = fmt::format("{}/{}{}{}", host_, repository, Digest::is_digest(version) ? "@" : ":", version);
+  std::string name =
+      fmt::format("{}/{}{}{}", host_, repository, Digest::is_digest(version) ? "@" : ":", version);
   if (response.status == 404)
     throw RegistryError(404, "cannot find '{}' in the registry: {}", name, error_text(response));
   if (response.status != 200) refuse(response, fmt::format("read '{}'", name), scope);
@@ -307,7 +316,8 @@ Registry::Fetched Registry::manifest(const std::string& repository, const std::s
     digest = Digest::of(response.body);
   }
   std::string type = response.content_type();
-  if (!media::is_index(type) && !media::is_manifest(type)) type.clear();  // text/plain and the like: the body says
+  if (!media::is_index(type) && !media::is_manifest(type))
+    type.clear();  // text/plain and the like: the body says
   Document document = parse_document(response.body, type);
   type = std::visit([](const auto& d) { return d.media_type; }, document);
   size_t size = response.body.size();

@@ -21,8 +21,9 @@
 namespace rayctl::oci {
 
 struct RegistryOptions {
-  std::string ca_file = {};  // PEM, trusted besides the system's and those in /etc/{containers,docker}/certs.d/HOST
-  bool insecure = false;     // plain HTTP and unknown certificates are fine (loopback may speak HTTP anyway)
+  std::string ca_file =
+      {};  // PEM, trusted besides the system's and those in /etc/{containers,docker}/certs.d/HOST
+  bool insecure = false;  // plain HTTP and unknown certificates are fine (loopback may speak HTTP anyway)
   std::string auth_file = {};
   std::optional<Credentials> credentials = {};  // in place of what the files say
   RetryPolicy retry = default_retry_policy();
@@ -53,13 +54,15 @@ class Registry {
 
   struct Fetched {
     std::string bytes;
-    Descriptor descriptor;  // type, digest and size of the bytes; the digest was verified when asked for by digest
+    Descriptor
+        descriptor;  // type, digest and size of the bytes; the digest was verified when asked for by digest
   };
   Fetched manifest(const std::string& repository, const std::string& version);
   std::optional<Descriptor> has_manifest(const std::string& repository, const std::string& version);
 
-  // Streams a blob from byte `offset` on, through retries that go on where the last try ended. `take` gets each byte
-  // once; it is the caller that verifies. A registry without ranges sends all, and what was taken is skipped.
+  // Streams a blob from byte `offset` on, through retries that go on where the last try ended. `take` gets
+  // each byte once; it is the caller that verifies. A registry without ranges sends all, and what was taken
+  // is skipped.
   void blob(const std::string& repository, const Descriptor& blob, uint64_t offset, const Sink& take);
 
   bool has_blob(const std::string& repository, const Digest& digest);

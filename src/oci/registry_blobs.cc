@@ -62,7 +62,8 @@ struct Registry::Upload {
     return {.open =
                 [this, first, size] {
                   tell(first);
-                  return [this, source = open(first), at = first, end = first + size](std::span<std::byte> out) mutable {
+                  return [this, source = open(first), at = first,
+                          end = first + size](std::span<std::byte> out) mutable {
                     size_t n = source(out.first(std::min<uint64_t>(out.size(), end - at)));
                     at += n;
                     tell(at);
@@ -73,7 +74,8 @@ struct Registry::Upload {
   }
 };
 
-void Registry::blob(const std::string& repository, const Descriptor& blob, uint64_t offset, const Sink& take) {
+void Registry::blob(const std::string& repository, const Descriptor& blob, uint64_t offset,
+                    const Sink& take) {
   Scope scope{repository, Access::pull};
   uint64_t at = offset;
   bool ranges = true;
@@ -99,7 +101,8 @@ void Registry::blob(const std::string& repository, const Descriptor& blob, uint6
           skip -= known;
           bytes = bytes.subspan(known);
           if (bytes.size() > blob.size - at)
-            throw Error("blob {} is longer than the {} bytes that its manifest says", blob.digest.string(), blob.size);
+            throw Error("blob {} is longer than the {} bytes that its manifest says", blob.digest.string(),
+                        blob.size);
           if (bytes.empty()) return;
           take(bytes);
           at += bytes.size();
@@ -115,7 +118,8 @@ void Registry::blob(const std::string& repository, const Descriptor& blob, uint6
         reason = fmt::format("HTTP status {}", response.status);
         refused = std::move(response);
       } else {
-        refuse(response, fmt::format("fetch blob {} of '{}/{}'", blob.digest.short_hex(), host_, repository), scope);
+        refuse(response, fmt::format("fetch blob {} of '{}/{}'", blob.digest.short_hex(), host_, repository),
+               scope);
       }
     } catch (const HttpError& e) {
       if (!e.transient()) throw;
@@ -159,8 +163,8 @@ std::string Registry::start_upload(const Upload& upload) {
       return location;
     }
   }
-  HttpResponse response =
-      call_with_retry({.method = "POST", .url = url_of(upload.repository, "blobs", "uploads/")}, upload.scope);
+  HttpResponse response = call_with_retry(
+      {.method = "POST", .url = url_of(upload.repository, "blobs", "uploads/")}, upload.scope);
   auto location = response.header("Location");
   if (response.status != 202 || !location)
     refuse(response, fmt::format("push to '{}/{}'", host_, upload.repository), upload.scope);
@@ -206,7 +210,8 @@ bool Registry::try_upload_chunks(Upload& upload, std::string location) {
       stuck = 0;
       continue;
     }
-    if (++stuck > 3) refuse(response, fmt::format("push a piece of blob {}", upload.blob.digest.short_hex()), upload.scope);
+    if (++stuck > 3)
+      refuse(response, fmt::format("push a piece of blob {}", upload.blob.digest.short_hex()), upload.scope);
     if ((response.status == 413 || response.status == 416) && at == 0 && chunk > small_chunk) {
       chunk = small_chunk;
       location = start_upload(upload);
@@ -222,7 +227,8 @@ bool Registry::try_upload_chunks(Upload& upload, std::string location) {
       }
     }
     if (is_transient_status(response.status) || response.status == 404)
-      throw HttpError(HttpError::Kind::broken, "{}: HTTP status {} for a piece of a blob", host_, response.status);
+      throw HttpError(HttpError::Kind::broken, "{}: HTTP status {} for a piece of a blob", host_,
+                      response.status);
     refuse(response, fmt::format("push a piece of blob {}", upload.blob.digest.short_hex()), upload.scope);
   }
   HttpResponse response = call({.method = "PUT",
@@ -233,7 +239,8 @@ bool Registry::try_upload_chunks(Upload& upload, std::string location) {
   if (response.status == 201 || response.status == 204) return true;
   if (is_transient_status(response.status))
     throw HttpError(HttpError::Kind::broken, "{}: HTTP status {} for a blob", host_, response.status);
-  refuse(response, fmt::format("push blob {} to '{}/{}'", upload.blob.digest.short_hex(), host_, upload.repository),
+  refuse(response,
+         fmt::format("push blob {} to '{}/{}'", upload.blob.digest.short_hex(), host_, upload.repository),
          upload.scope);
 }
 
@@ -259,8 +266,8 @@ void Registry::upload(const std::string& repository, const Descriptor& blob, con
   }
 }
 
-void Registry::put_manifest(const std::string& repository, const std::string& version, const std::string& bytes,
-                            const std::string& media_type) {
+void Registry::put_manifest(const std::string& repository, const std::string& version,
+                            const std::string& bytes, const std::string& media_type) {
   Scope scope{repository, Access::push};
   HttpResponse response = call_with_retry({.method = "PUT",
                                            .url = url_of(repository, "manifests", version),
