@@ -33,25 +33,6 @@ std::vector<Mount> default_mounts(uint64_t shm_size) {
           {"/dev/shm", "tmpfs", "shm", {"nosuid", "nodev", "mode=1777", fmt::format("size={}", shm_size)}}};
 }
 
-std::vector<DeviceRule> default_device_rules() {
-  auto allow = [](char type, std::optional<int64_t> major, std::optional<int64_t> minor,
-                  const char* access = "rwm") {
-    return DeviceRule{true, type, major, minor, access};
-  };
-  return {{false, 'a', {}, {}, "rwm"},
-          allow('c', {}, {}, "m"),
-          allow('b', {}, {}, "m"),
-          allow('c', 1, 3),
-          allow('c', 1, 5),
-          allow('c', 1, 7),
-          allow('c', 1, 8),
-          allow('c', 1, 9),
-          allow('c', 5, 0),
-          allow('c', 5, 1),
-          allow('c', 5, 2),
-          allow('c', 136, {})};
-}
-
 std::vector<Namespace> default_namespaces(const Defaults& defaults) {
   std::vector<Namespace> list{{NamespaceType::mount},
                               {NamespaceType::pid},
@@ -125,8 +106,8 @@ Spec default_spec(const Defaults& defaults) {
   config.namespaces = default_namespaces(defaults);
   config.cgroups_path = defaults.cgroups_path;
   config.resources = defaults.resources;
-  auto rules = default_device_rules();
-  config.resources.devices.insert(config.resources.devices.begin(), rules.begin(), rules.end());
+  config.resources.devices.insert(config.resources.devices.begin(), DeviceRule{.allow = false, .type = 'a'});
+  allow_default_devices(config.resources);
   if (defaults.network == NetworkMode::none)
     config.sysctl = {{"net.ipv4.ip_unprivileged_port_start", "0"},
                      {"net.ipv4.ping_group_range", "0 2147483647"}};
@@ -137,6 +118,19 @@ Spec default_spec(const Defaults& defaults) {
   config.readonly_paths = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
   spec.default_seccomp = true;
   return spec;
+}
+
+void allow_default_devices(Resources& resources) {
+  if (resources.devices.empty()) return;  // nothing is restricted
+  auto allow = [&](char type, std::optional<int64_t> major, std::optional<int64_t> minor,
+                   const char* access = "rwm") {
+    resources.devices.push_back({true, type, major, minor, access});
+  };
+  allow('c', {}, {}, "m");  // making a node is harmless where opening it isn't allowed
+  allow('b', {}, {}, "m");
+  for (int64_t memory : {3, 5, 7, 8, 9}) allow('c', 1, memory);  // null, zero, full, random, urandom
+  for (int64_t terminal : {0, 1, 2}) allow('c', 5, terminal);    // tty, console, ptmx
+  allow('c', 136, {});                                           // ptys
 }
 
 std::string mount_points_layer(const std::string& run_dir, const std::vector<Bind>& binds) {

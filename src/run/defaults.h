@@ -28,7 +28,7 @@ struct Defaults {
   NetworkMode network = NetworkMode::none;
   std::string network_namespace = {};  // path, for NetworkMode::join
   std::string cgroups_path = {};       // "/rayctl-node/id"; empty = the caller's own cgroup
-  Resources resources = {};            // `devices` in front of docker's rules
+  Resources resources = {};            // `devices` beside docker's rules
   uint64_t shm_size = 64 << 20;        // bytes
   std::string init_binary = {};        // host path of the sealed copy: becomes PID 1 in front of args
   std::vector<Bind> binds = {};        // /etc/hosts, /etc/resolv.conf, …
@@ -41,6 +41,10 @@ inline constexpr const char* init_path_in_container = "/.rayctl/rayctl";
 // The mounts, devices, masks, capabilities, rlimits and seccomp profile of docker; all namespaces but user
 // and time are new (network as asked). /sys/fs/cgroup shows the container's own limits on v1 and v2.
 Spec default_spec(const Defaults& defaults);
+
+// Adds to a non-empty list of device rules those for what every container has (config-linux.md, default
+// devices; ptys): engines leave them to the runtime.
+void allow_default_devices(Resources& resources);
 
 // A read-only lower directory that holds the mount points of default_spec (and of `binds`), so that starting
 // a container leaves no stub in the overlay's upper directory. Made once below `run_dir`; put it first in

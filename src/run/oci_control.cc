@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "run/cgroup.h"
+#include "run/defaults.h"
 #include "run/oci_commands.h"
 #include "run/sync.h"
 
@@ -153,6 +154,7 @@ int update(const Global& global, const Words& words) {
   if (std::string file = arguments.value("--resources"); !file.empty())
     resources = parse_resources(
         Json::parse(file == "-" ? read_fd(STDIN_FILENO, "stdin") : read_file(file), "resources"));
+  allow_default_devices(resources);
   auto set = [&](std::string_view name, auto& into) {
     if (auto value = arguments.number(name))
       into = static_cast<typename std::decay_t<decltype(into)>::value_type>(*value);

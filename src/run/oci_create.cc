@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "run/cgroup.h"
+#include "run/defaults.h"
 #include "run/oci_commands.h"
 #include "run/plan.h"
 #include "run/sync.h"
@@ -34,6 +35,7 @@ class Creation {
         config_text_(read_file(config_path())),
         spec_(parse_spec(Json::parse(config_text_, "config.json"))),
         directory_(StateDirectory::create(global.root, arguments.positionals()[0])) {
+    allow_default_devices(spec_.linux_.resources);
     record_.id = arguments.positionals()[0];
     record_.bundle = bundle_;
     record_.owner = getuid();

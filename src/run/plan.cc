@@ -77,12 +77,7 @@ Step plan_mount(const Spec& spec, const Mount& mount, const std::string& bundle)
     std::string source = mount.source[0] == '/' ? mount.source : join(bundle, mount.source);
     return MountBind{source, destination, options};
   }
-  if (mount.type == "cgroup" || mount.type == "cgroup2") {
-    if (!(options.set & MOUNT_ATTR_RDONLY) && !has_namespace(spec, NamespaceType::cgroup))
-      throw Error("cannot mount '{}': writable cgroups need a cgroup namespace of the container's own",
-                  mount.destination);
-    return MountCgroup{destination, options};
-  }
+  if (mount.type == "cgroup" || mount.type == "cgroup2") return MountCgroup{destination, options};
   if (mount.type.empty())
     throw Error("cannot mount '{}': it has neither a type nor 'bind'", mount.destination);
   if (mount.type == "proc" && !has_namespace(spec, NamespaceType::pid) &&

@@ -197,6 +197,9 @@ void Rootfs::operator()(const MountCgroup& step) {
   if (cgroups_.legacy()) return mount_legacy_cgroups(step);
   const Hierarchy* unified = cgroups_.unified();
   if (!unified) throw Error("cannot mount '{}': the machine has no cgroups mounted", step.destination);
+  if (!(step.options.set & MOUNT_ATTR_RDONLY) && !private_cgroup_namespace())
+    throw Error("cannot mount '{}': writable cgroups need a cgroup namespace of the container's own",
+                step.destination);
   Target target = open_target(step.destination, Kind::directory, Links::none);
   Fd tree;
   if (private_cgroup_namespace()) {
