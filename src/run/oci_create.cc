@@ -34,15 +34,9 @@ class Creation {
         bundle_(absolute(arguments.value("--bundle", "."))),
         config_text_(read_file(config_path())),
         spec_(parse_spec(Json::parse(config_text_, "config.json"))),
-        directory_(StateDirectory::create(global.root, arguments.positionals()[0])) {
+        record_(make_record(global)),
+        directory_(StateDirectory::create(global.root, record_.id)) {
     allow_default_devices(spec_.linux_.resources);
-    record_.id = arguments.positionals()[0];
-    record_.bundle = bundle_;
-    record_.owner = getuid();
-    record_.rootfs = spec_.overlay                      ? ""
-                     : spec_.root.path.starts_with("/") ? spec_.root.path
-                                                        : join(bundle_, spec_.root.path);
-    if (global.cgroups) record_.cgroup = cgroup_path();
   }
   Creation(const Creation&) = delete;
   ~Creation() {
@@ -100,7 +94,16 @@ class Creation {
     return file.starts_with("/") ? file : join(bundle_, file);
   }
 
-  std::string cgroup_path() const {
+  Record make_record(const Global& global) const {
+    Record record{.id = arguments_.positionals()[0], .bundle = bundle_, .owner = getuid()};
+    check_id(record.id);
+    const std::string& root = spec_.root.path;
+    if (!spec_.overlay) record.rootfs = root.starts_with("/") ? root : join(bundle_, root);
+    if (global.cgroups) record.cgroup = cgroup_path(record.id);
+    return record;
+  }
+
+  std::string cgroup_path(const std::string& id) const {
     const std::string& asked = spec_.linux_.cgroups_path;
     if (asked.find(':') != std::string::npos)
       throw Error(
@@ -108,7 +111,7 @@ class Creation {
           "the "
           "engine use cgroupfs)",
           asked);
-    std::string path = asked.empty() ? "/" + record_.id : clean_path(asked);
+    std::string path = asked.empty() ? "/" + id : clean_path(asked);
     for (size_t at = 0; (at = asked.find("..", at)) != std::string::npos; ++at)
       if ((at == 0 || asked[at - 1] == '/') && (at + 2 == asked.size() || asked[at + 2] == '/'))
         throw Error("cannot use cgroupsPath '{}': it has a '..'", asked);
@@ -131,8 +134,8 @@ class Creation {
   const Arguments& arguments_;
   std::string bundle_, config_text_;
   Spec spec_;
-  StateDirectory directory_;
   Record record_;
+  StateDirectory directory_;  // the last: what is before may fail and leaves nothing
   bool done_ = false;
 };
 

@@ -141,7 +141,7 @@ Rootfs::Target Rootfs::open_target(const std::string& path, Kind kind, Links lin
 // A volume or link that puts the mount inside /proc could fake what the runtime itself writes and reads there
 // (CVE-2019-16884 and its kin). Files that lxcfs and the like put there stay possible.
 void Rootfs::refuse_inside_proc(int target, int source, const std::string& destination) const {
-  if (!is_proc(target) || destination == "/proc") return;
+  if (!is_proc(target) && destination != "/proc" && !destination.starts_with("/proc/")) return;
   static constexpr const char* allowed[] = {
       "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo",  "/proc/stat",    "/proc/swaps",
       "/proc/uptime",  "/proc/loadavg",   "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid"};
