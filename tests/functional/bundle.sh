@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # For tests of containers: bundles with a busybox root, and how to run something in them.
 need_root
 need mount_namespaces
