@@ -202,6 +202,7 @@ void for_each_message(Bytes datagram, const std::function<bool(const Answer&)>& 
 Outcome parse_outcome(const Answer& error) {
   auto fixed = error.fixed<nlmsgerr>();
   if (!fixed) return {EBADMSG, "the kernel's answer is too short"};
+  if (fixed->error > 0 || fixed->error < -4095) return {EBADMSG, "the kernel's answer holds no error number"};
   // A kernel without NETLINK_CAP_ACK repeats the whole request in front of the attributes.
   size_t before = sizeof(nlmsgerr);
   if (!(error.flags & NLM_F_CAPPED) && fixed->error) {

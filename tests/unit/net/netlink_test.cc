@@ -1,6 +1,7 @@
 #include "net/netlink.h"
 
 #include <catch2/catch.hpp>
+#include <climits>
 
 using namespace rayctl;
 using namespace rayctl::net;
@@ -78,6 +79,11 @@ TEST_CASE("the kernel's own words are found in an error", "[net]") {
   });
   Answer shorter{NLMSG_ERROR, 0, 1, Bytes(bytes).first(3)};
   CHECK(parse_outcome(shorter).code == EBADMSG);
+  for (int none : {1, -4096, INT_MIN}) {
+    nlmsgerr wrong{};
+    wrong.error = none;
+    CHECK(parse_outcome({NLMSG_ERROR, 0, 1, std::as_bytes(std::span(&wrong, 1))}).code == EBADMSG);
+  }
 }
 
 TEST_CASE("an attribute over 64 KiB is refused", "[net]") {
