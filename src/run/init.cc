@@ -2,6 +2,7 @@
 #include "run/init.h"
 
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -38,9 +39,10 @@ sigset_t forwarded() {
   setpgid(0, 0);
   // Still blocked: SIGTTOU would stop a background process that changes the foreground group.
   if (terminal) tcsetpgrp(0, getpid());
-  struct sigaction by_default {};
-  by_default.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &by_default, nullptr);
+  // By the system call: glibc's refuses its own signals 32 and 33, which its posix_spawn leaves ignored.
+  unsigned long by_default[4] = {};  // struct kernel_sigaction
+  for (int signal = 1; signal < NSIG; ++signal)
+    syscall(SYS_rt_sigaction, signal, by_default, nullptr, sizeof(unsigned long));
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -233,11 +233,16 @@ void ContainerDir::record_lost(RunState& state) {
     left.kill();
     left.remove();
   }
+  unlink(file("exit.json.reserve").c_str());  // its space is now free for:
   if (!recorded) replace_file(file("exit.json"), to_text(lost));
-  unlink(file("exit.json.reserve").c_str());
   unlink(file("shim.sock").c_str());
   state.status = RunStatus::stopped;
-  replace_file(file("state.json"), to_text(state));
+  try {
+    replace_file(file("state.json"), to_text(state));
+  } catch (const SysError& e) {
+    // A full disk: exit.json and the free lock say the same.
+    warn("{}", e.message());
+  }
 }
 
 Fd ContainerDir::open_init(const RunState& state) const {

@@ -18,7 +18,9 @@ namespace {
 
 // Longer lines are cut into parts: a reader never needs more memory than this for one record.
 constexpr size_t max_text = 16 << 10;
-constexpr size_t flush_size = 64 << 10;
+constexpr size_t longest_record = max_text + 64;
+constexpr size_t flush_size = 32 << 10;
+constexpr uint64_t smallest_file = 64 << 10;
 
 const char* word(Stream stream) {
   switch (stream) {
@@ -132,7 +134,7 @@ std::optional<LogRecord> parse_log_record(std::string_view line) {
 
 LogWriter::LogWriter(std::string directory, const LogLimits& limits)
     : directory_(std::move(directory)), limits_(limits) {
-  limits_.max_size = std::max<uint64_t>(limits_.max_size, flush_size);
+  limits_.max_size = std::max<uint64_t>(limits_.max_size, smallest_file);
   limits_.max_files = std::max(limits_.max_files, 2u);
   buffer_.reserve(flush_size + max_text + 256);
   open();
@@ -166,7 +168,12 @@ void LogWriter::append(Stream stream, char tag, std::string_view text) {
   buffer_ += ' ';
   buffer_ += text;
   buffer_ += '\n';
-  if (buffer_.size() >= flush_size) flush();
+  open_line_[static_cast<int>(stream)] = tag == 'P';
+  // Lines are kept whole: the file ends with the first complete one near its limit.
+  bool complete = std::none_of(std::begin(open_line_), std::end(open_line_), [](bool open) { return open; });
+  bool full = complete && (rotation_due_ ? 0 : size_) + buffer_.size() + longest_record >= limits_.max_size;
+  if (full || buffer_.size() >= flush_size) flush();
+  rotation_due_ = rotation_due_ || full;
 }
 
 void LogWriter::write(Stream stream, std::string_view bytes) noexcept {
@@ -208,7 +215,7 @@ void LogWriter::flush() {
                                      word(Stream::rayctl), lost_, SysError::describe(lost_reason_));
     buffer_.insert(0, report);
   }
-  if (size_ > 0 && size_ + buffer_.size() > limits_.max_size) rotate();
+  if (size_ > 0 && (rotation_due_ || size_ + buffer_.size() > limits_.max_size)) rotate();
   std::string_view left = buffer_;
   bool written = static_cast<bool>(file_);
   while (written && !left.empty()) {
@@ -225,16 +232,20 @@ void LogWriter::flush() {
     size_ += buffer_.size();
     lost_ = 0;
   } else {
-    // Not half a record: what fitted is taken back. If that fails too, the next record begins on a line of
-    // its own.
-    if (file_ && left.size() < buffer_.size() && ftruncate(file_.get(), static_cast<off_t>(size_)) < 0)
-      size_ += buffer_.size() - left.size();
+    // Not half a record: what fitted is taken back. The file is asked for its size: somebody may have emptied
+    // it.
+    struct stat info;
+    size_t fitted = buffer_.size() - left.size();
+    if (file_ && fitted > 0 && fstat(file_.get(), &info) == 0)
+      (void)!ftruncate(file_.get(), std::max<off_t>(0, info.st_size - static_cast<off_t>(fitted)));
+    size_ = file_ && fstat(file_.get(), &info) == 0 ? static_cast<uint64_t>(info.st_size) : 0;
     lost_ += buffer_.size();
   }
   buffer_.clear();
 }
 
 void LogWriter::rotate() {
+  rotation_due_ = false;
   auto name = [&](unsigned number) {
     std::string path = join(directory_, log_name);
     return number ? fmt::format("{}.{}", path, number) : path;

@@ -64,6 +64,8 @@ class LogWriter {
   uint64_t size_ = 0;
   uint64_t lost_ = 0;
   int lost_reason_ = 0;
+  bool rotation_due_ = false;  // before the next record
+  bool open_line_[3] = {};     // by stream: the last record was a part
   std::string buffer_;
   std::string time_;
 };

@@ -28,9 +28,10 @@ namespace {
 void leave_parent(const Launch& launch) {
   // Processes of the container must not look into this one before it is one of them (CVE-2016-9962).
   check(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "cannot protect the process");
-  struct sigaction action {};
-  action.sa_handler = SIG_DFL;
-  for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &action, nullptr);
+  // By the system call: glibc's posix_spawn leaves signals 32 and 33 ignored, and its sigaction refuses them.
+  uint64_t by_default[4] = {};  // struct kernel_sigaction
+  for (int signal = 1; signal < NSIG; ++signal)
+    syscall(SYS_rt_sigaction, signal, by_default, nullptr, sizeof(uint64_t));
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -18,7 +18,7 @@ namespace rayctl::run {
 
 namespace {
 
-// glibc 2.36 and linux/mount.h can't be included together, hence the bare numbers' own wrappers.
+// glibc 2.36's sys/mount.h and linux/mount.h can't be included together, hence the bare system calls.
 int fs_open(const char* type) {
   return static_cast<int>(syscall(SYS_fsopen, type, FSOPEN_CLOEXEC));
 }
@@ -67,7 +67,7 @@ Fd sealed_mount(const struct stat& info) {
       if (n == 0) throw Error("cannot copy '{}': it became shorter", running);
     }
   }
-  // The file system itself, not only this mount of it: a remount elsewhere can't undo it.
+  // The file system itself: every mount of it, also the binds in containers, is read-only then.
   Fd again{static_cast<int>(check(syscall(SYS_fspick, mount.get(), "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH),
                                   "cannot seal the binary's file system"))};
   check(fs_config(again.get(), FSCONFIG_SET_FLAG, "ro", nullptr), "cannot seal the binary's file system");
@@ -76,8 +76,9 @@ Fd sealed_mount(const struct stat& info) {
   return mount;
 }
 
-// umount2 of linux/mount.h's sibling header, which can't be included here.
+// sys/mount.h can't be included beside linux/mount.h.
 constexpr int umount_nofollow = 8;
+constexpr unsigned long remount_read_only = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV;
 
 enum class Keep { recent, none };
 
@@ -122,6 +123,8 @@ std::string sealed_binary(const std::string& run_dir) {
   make_directories(directory, 0755);
   check(syscall(SYS_move_mount, mount.get(), "", AT_FDCWD, directory.c_str(), MOVE_MOUNT_F_EMPTY_PATH),
         "cannot mount the sealed binary at '{}'", directory);
+  check(syscall(SYS_mount, nullptr, directory.c_str(), nullptr, remount_read_only, nullptr),
+        "cannot make the mount at '{}' read-only", directory);
   if (!is_sealed(path)) throw Error("cannot seal '{}': it is not on a read-only tmpfs", path);
   return path;
 }

@@ -241,7 +241,9 @@ class Shim {
       while (read(signals_.get(), &info, sizeof info) > 0)
         begin_stop({options_.stop_signal, signalled_grace});
     });
-    on(oom_watch_->fd(), POLLIN, [this](short) { note_oom(); });
+    // Events may come by the thousand under memory pressure, and v1 tells before the kill is counted: look a
+    // little later.
+    if (!oom_check_at_) on(oom_watch_->fd(), POLLIN, [this](short) { expect_oom(); });
     if (sessions_.size() < most_sessions) on(listener_.get(), POLLIN, [this](short) { accept_client(); });
     bool input_wanted = false;
     for (ShimSession& session : sessions_) {
@@ -262,6 +264,7 @@ class Shim {
     auto now = Clock::now();
     for (ShimSession& session : sessions_)
       if (session.deadline() && *session.deadline() <= now) session.on_deadline();
+    if (oom_check_at_ && *oom_check_at_ <= now) note_oom();
     if (kill_at_ && *kill_at_ <= now) {
       kill_at_ = now + 5s;  // again, should something be stuck
       cgroup_->kill(1s);
@@ -272,8 +275,11 @@ class Shim {
   // For poll: until the nearest deadline.
   int time_left() const {
     std::optional<Clock::time_point> next = kill_at_;
-    for (const ShimSession& session : sessions_)
-      if (auto d = session.deadline(); d && (!next || *d < *next)) next = d;
+    auto consider = [&](const std::optional<Clock::time_point>& d) {
+      if (d && (!next || *d < *next)) next = d;
+    };
+    consider(oom_check_at_);
+    for (const ShimSession& session : sessions_) consider(session.deadline());
     if (!next) return -1;
     auto left = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now()).count();
     return static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30));
@@ -315,10 +321,19 @@ class Shim {
     sys::pidfd_send_signal(process_.pidfd.get(), call.signal);
   }
 
-  void note_oom() {
+  void expect_oom() {
     oom_watch_->drain();
+    oom_check_at_ = Clock::now() + 50ms;
+    oom_checks_ = 5;
+  }
+
+  void note_oom() {
+    oom_check_at_.reset();
     uint64_t kills = cgroup_->stats().oom_kills;
-    if (kills == state_.oom_kills) return;
+    if (kills == state_.oom_kills) {
+      if (--oom_checks_ > 0) oom_check_at_ = Clock::now() + 100ms;
+      return;
+    }
     state_.oom_kills = kills;
     last_oom_ = Clock::now();
     save_state();
@@ -388,7 +403,8 @@ class Shim {
   std::optional<OomWatch> oom_watch_;
   std::optional<ShimContext> context_;
   std::list<ShimSession> sessions_;
-  std::optional<Clock::time_point> last_oom_, kill_at_;
+  std::optional<Clock::time_point> last_oom_, kill_at_, oom_check_at_;
+  int oom_checks_ = 0;
   bool stop_requested_ = false, ended_ = false;
 };
 
