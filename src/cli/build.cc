@@ -24,10 +24,11 @@ namespace {
 
 constexpr size_t largest_dockerfile = 8 << 20;
 constexpr size_t largest_bundle = 16 << 20;
+constexpr size_t largest_secret = 500 << 10;  // as docker's
 
 struct Options {
   std::string file, context, target, ca_bundle, network = "default", compression = "zstd";
-  std::vector<std::string> tags, build_args, outputs;
+  std::vector<std::string> tags, build_args, outputs, secrets;
   bool no_cache = false;
 };
 
@@ -105,6 +106,35 @@ std::string read_bundle(const std::string& option) {
   return text;
 }
 
+// "id=ID", "id=ID,src=FILE", "id=ID,env=NAME"; without a source the environment variable or file of that name
+std::map<std::string, std::string> read_secrets(const std::vector<std::string>& words) {
+  std::map<std::string, std::string> secrets;
+  for (const std::string& word : words) {
+    std::string id, file, variable;
+    for (const std::string& field : split(word, ',')) {
+      size_t equals = field.find('=');
+      std::string key = field.substr(0, equals),
+                  value = equals == std::string::npos ? "" : field.substr(equals + 1);
+      if (key == "id")
+        id = value;
+      else if (key == "src" || key == "source")
+        file = value;
+      else if (key == "env")
+        variable = value;
+      else if (key != "type" || (value != "file" && value != "env"))
+        throw UsageError("--secret has no key '{}': write id=ID,src=FILE or id=ID,env=NAME",
+                         printable(field));
+    }
+    if (id.empty())
+      throw UsageError("--secret '{}' has no id: write id=ID,src=FILE or id=ID,env=NAME", printable(word));
+    if (file.empty() && variable.empty()) (std::getenv(id.c_str()) ? variable : file) = id;
+    if (!variable.empty() && !std::getenv(variable.c_str()))
+      throw UsageError("--secret id={}: the environment has no '{}'", printable(id), printable(variable));
+    secrets[id] = variable.empty() ? read_file(file, largest_secret) : environment(variable.c_str());
+  }
+  return secrets;
+}
+
 void check_options(const Options& options) {
   if (options.network != "default" && options.network != "none" && options.network != "host")
     throw UsageError("--network is default, none or host, not '{}'", options.network);
@@ -147,6 +177,7 @@ int build(const Globals& globals, const Options& options) {
     request.optional_args.insert("SOURCE_DATE_EPOCH");
   request.proxy_env = proxy_environment(request.build_args);
   request.ca_bundle = read_bundle(options.ca_bundle);
+  request.secrets = read_secrets(options.secrets);
   std::vector<oci::BuildOutput> outputs;
   for (const std::string& text : options.outputs) outputs.push_back(oci::parse_output(text));
 
@@ -200,9 +231,12 @@ Command build_command() {
            option("--target", "STAGE", &options->target, "build up to this stage"),
            flag("--no-cache", options->no_cache, "execute every step anew"),
            choice("--compression", {"zstd", "gzip"}, &options->compression, "how layers are compressed"),
-           option("-o,--output", "oci:DIR", &options->outputs, "also write oci:DIR or oci-archive:FILE"),
+           option("-o,--output", "oci:DIR", &options->outputs,
+                  "also write oci:DIR[:NAME] or oci-archive:FILE[:NAME]"),
            option("--ca-bundle", "FILE|host", &options->ca_bundle,
                   "CA certificates that RUN steps trust, and that no layer keeps"),
+           option("--secret", "id=ID,src=FILE", &options->secrets,
+                  "a secret for RUN --mount=type=secret (or id=ID,env=NAME)"),
            choice("--network", {"default", "none", "host"}, &options->network, "the network of RUN steps"),
            required(positional("CONTEXT", &options->context, "directory that COPY and ADD take files from"))},
       .examples = {{"rayctl build -t ray -f images/ray/Dockerfile .", "builds the Ray image"},

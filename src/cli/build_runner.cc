@@ -52,6 +52,26 @@ bool has_variable(const std::vector<std::string>& env, const std::string& name) 
   return std::any_of(env.begin(), env.end(), [&](const std::string& e) { return e.starts_with(name + "="); });
 }
 
+run::Mount bind_mount(const std::string& target, const std::string& source, oci::StepMount::Access access) {
+  return {
+      target, "bind", source, {"rbind", "rprivate", access == oci::StepMount::Access::write ? "rw" : "ro"}};
+}
+
+run::Mount tmpfs_mount(const std::string& target, uint64_t size) {
+  std::vector<std::string> options = {"nosuid", "nodev", "mode=1777"};
+  if (size) options.push_back(fmt::format("size={}", size));
+  return {target, "tmpfs", "tmpfs", options};
+}
+
+std::string write_file(const std::string& directory, size_t number, const oci::StepMount& mount) {
+  std::string path = join(directory, fmt::format("file-{}", number));
+  Fd fd = open_file(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  write_fd(fd.get(), mount.content, path);
+  check(fchown(fd.get(), mount.owner.uid, mount.owner.gid), "cannot set the owner of '{}'", path);
+  check(fchmod(fd.get(), mount.mode), "cannot set the mode of '{}'", path);
+  return path;
+}
+
 }  // namespace
 
 BuildRunner::BuildRunner(std::string run_dir) : run_dir_(std::move(run_dir)) {}
@@ -89,19 +109,28 @@ Exit BuildRunner::run(const oci::RunStep& step) {
   };
   bind("hosts", hosts);
   bind("resolv.conf", resolv_conf);
-  for (const auto& [source, destination] : step.binds) defaults.binds.push_back({source, destination, true});
+  std::vector<run::Mount> mounts;
+  std::vector<run::Bind> points = defaults.binds;
+  for (const oci::StepMount& mount : step.mounts) {
+    std::string target = root.resolve(mount.target, oci::MergedView::Last::follow);
+    std::string source = mount.source;
+    if (mount.kind == oci::StepMount::Kind::file) source = write_file(files.path(), mounts.size(), mount);
+    bool tmpfs = mount.kind == oci::StepMount::Kind::tmpfs;
+    points.push_back({tmpfs ? files.path() : source, target});
+    mounts.push_back(tmpfs ? tmpfs_mount(target, mount.size) : bind_mount(target, source, mount.access));
+  }
 
-  run::Overlay overlay{.lowerdirs = {run::mount_points_layer(run_dir_, defaults.binds)},
-                       .upper = step.upper,
-                       .work = step.work};
+  run::Overlay overlay{
+      .lowerdirs = {run::mount_points_layer(run_dir_, points)}, .upper = step.upper, .work = step.work};
   overlay.lowerdirs.insert(overlay.lowerdirs.end(), step.lowerdirs.begin(), step.lowerdirs.end());
   overlay.lowerdirs.insert(overlay.lowerdirs.end(), step.extra_lower.begin(), step.extra_lower.end());
   defaults.overlay = std::move(overlay);
+  run::Spec spec = run::default_spec(defaults);
+  spec.mounts.insert(spec.mounts.end(), mounts.begin(), mounts.end());
 
   Fd input = open_file("/dev/null", O_RDONLY);
   OutputPump output(step.output);
-  Exit exit = run::run_to_end(run::default_spec(defaults),
-                              {.in = input.get(), .out = output.write_end(), .err = output.write_end()},
+  Exit exit = run::run_to_end(spec, {.in = input.get(), .out = output.write_end(), .err = output.write_end()},
                               run_dir_, [] { return interrupted(); });
   output.finish();
   return exit;

@@ -173,11 +173,16 @@ class Builder {
     std::string title = position() + " " + first_line(instruction.text);
     StepResult result;
     if (auto* run = std::get_if<RunAction>(&effect.action)) {
-      result = executor_.run(*run, root, [&] { info("{}", title); });
+      OriginFinder find = [&](const std::string& from, const auto& use) {
+        with_origin(index, instruction.place, from, use);
+      };
+      result = executor_.run(*run, find, root, [&] { info("{}", title); });
       if (result.origin == StepResult::Origin::made) title = position();
     }
     if (auto* copy = std::get_if<CopyAction>(&effect.action))
-      result = this->copy(index, instruction, *copy, root);
+      with_origin(index, instruction.place, copy->from, [&](CopyOrigin& origin, const Digest& chain) {
+        result = executor_.copy(*copy, origin, chain, root);
+      });
     if (auto* directory = std::get_if<DirectoryAction>(&effect.action))
       result = executor_.workdir(*directory, root);
     if (layered) {
@@ -199,25 +204,23 @@ class Builder {
                                       .empty_layer = !result.layer});
   }
 
-  StepResult copy(size_t index, const Instruction& instruction, const CopyAction& action, BuildRoot& root) {
-    if (action.from.empty()) {
+  void with_origin(size_t index, const Place& place, const std::string& from,
+                   const std::function<void(CopyOrigin&, const Digest&)>& use) {
+    if (from.empty()) {
       if (!context_) context_ = std::make_unique<MergedView>(std::vector<std::string>{request_.context});
       CopyOrigin origin{CopyOrigin::Kind::context, *context_, request_.ignore,
                         fmt::format("the build context '{}'", request_.context)};
-      return executor_.copy(action, origin, {}, root);
+      use(origin, {});
+      return;
     }
-    StageBase source = find_source(request_.dockerfile, index, action.from, instruction.place);
-    BuildRoot from;
-    if (source.kind == StageBase::Kind::stage)
-      from = stage(source.stage).root;
-    else
-      from = root_of(image(source.image, instruction.place));
-    MergedView tree(from.lowerdirs);
+    StageBase source = find_source(request_.dockerfile, index, from, place);
+    bool is_stage = source.kind == StageBase::Kind::stage;
+    BuildRoot root = is_stage ? stage(source.stage).root : root_of(image(source.image, place));
+    MergedView tree(root.lowerdirs);
     IgnoreList nothing;
-    CopyOrigin origin{
-        CopyOrigin::Kind::root, tree, nothing,
-        fmt::format("{} '{}'", source.kind == StageBase::Kind::stage ? "stage" : "image", action.from)};
-    return executor_.copy(action, origin, from.chain, root);
+    CopyOrigin origin{CopyOrigin::Kind::root, tree, nothing,
+                      fmt::format("{} '{}'", is_stage ? "stage" : "image", from)};
+    use(origin, root.chain);
   }
 
   void warn_unused() const {

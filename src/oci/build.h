@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -12,6 +13,7 @@
 #include "base/child.h"
 #include "base/io.h"
 #include "oci/build_graph.h"
+#include "oci/build_owner.h"
 #include "oci/cache.h"
 #include "oci/compress.h"
 #include "oci/ignore.h"
@@ -19,6 +21,20 @@
 #include "oci/store.h"
 
 namespace rayctl::oci {
+
+// What a step sees beside its root, in the order of mounting. Targets are absolute in the step.
+struct StepMount {
+  enum class Kind { bind, tmpfs, file };
+  enum class Access { read, write };
+  Kind kind = Kind::bind;
+  std::string target;
+  std::string source = {};  // bind: a path of the host
+  Access access = Access::read;
+  uint64_t size = 0;         // tmpfs: bytes; 0 = the kernel's default
+  std::string content = {};  // file: kept in memory until the step ends
+  mode_t mode = 0444;
+  Owner owner = {};
+};
 
 // One RUN: a process in an overlay of these directories.
 struct RunStep {
@@ -29,8 +45,8 @@ struct RunStep {
   std::string cwd;
   std::string user;     // as the image's configuration says: "", "ray", "1000:100"
   std::string network;  // default, none, host
-  std::vector<std::pair<std::string, std::string>> binds = {};  // host path -> path in the step, read-only
-  Sink output = {};                                             // both streams, as they come
+  std::vector<StepMount> mounts = {};
+  Sink output = {};  // both streams, as they come
 };
 
 // Runs the step to its end. Throws when it can't be started, or Interrupted.
@@ -52,9 +68,10 @@ struct BuildRequest {
   std::string network = "default";  // of RUNs that name none
   std::optional<int64_t> epoch =
       {};  // SOURCE_DATE_EPOCH: seconds; every time in the image is this or earlier
-  std::vector<std::string> proxy_env = {};   // "HTTP_PROXY=…": for RUN alone, recorded nowhere
-  std::string ca_bundle = {};                // PEM; the same
-  std::set<std::string> optional_args = {};  // build arguments that nobody need consume
+  std::vector<std::string> proxy_env = {};          // "HTTP_PROXY=…": for RUN alone, recorded nowhere
+  std::string ca_bundle = {};                       // PEM; the same
+  std::map<std::string, std::string> secrets = {};  // for RUN --mount=type=secret, by id
+  std::set<std::string> optional_args = {};         // build arguments that nobody need consume
 };
 
 struct BuildServices {

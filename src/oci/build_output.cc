@@ -28,7 +28,8 @@ std::vector<Descriptor> blobs_of(const Image& image) {
 }
 
 // What other tools look an image of a layout up by: the tag, as skopeo and buildah write it.
-std::vector<std::string> layout_names(const std::vector<std::string>& names) {
+std::vector<std::string> layout_names(const std::vector<std::string>& names, const BuildOutput& output) {
+  if (!output.name.empty()) return {output.name};
   std::vector<std::string> tags;
   for (const std::string& name : names) {
     Reference reference = parse_reference(name);
@@ -41,8 +42,8 @@ std::vector<std::string> layout_names(const std::vector<std::string>& names) {
 }
 
 void write_directory(const Store& store, const Image& image, const std::vector<std::string>& names,
-                     const std::string& path) {
-  Store out(path);
+                     const BuildOutput& output) {
+  Store out(output.path);
   StoreLock in_use = out.use();
   for (const Descriptor& blob : blobs_of(image)) {
     auto writer = out.write_known(blob);
@@ -53,7 +54,7 @@ void write_directory(const Store& store, const Image& image, const std::vector<s
         read_from(fd.get(), blob.digest.string()), [&](Bytes bytes) { writer->write(bytes); }, 1 << 20);
     writer->commit();
   }
-  for (const std::string& name : layout_names(names)) out.tag(name, image.descriptor);
+  for (const std::string& name : layout_names(names, output)) out.tag(name, image.descriptor);
 }
 
 void add_entry(TarWriter& tar, const std::string& path, mode_t mode, uint64_t size) {
@@ -70,9 +71,10 @@ void add_text(TarWriter& tar, const std::string& path, std::string_view text) {
 }
 
 void write_archive(const Store& store, const Image& image, const std::vector<std::string>& names,
-                   const std::string& path) {
+                   const BuildOutput& output) {
+  const std::string& path = output.path;
   Index index;
-  for (const std::string& name : layout_names(names)) {
+  for (const std::string& name : layout_names(names, output)) {
     Descriptor entry = image.descriptor;
     entry.annotations[std::string(ref_name_annotation)] = name;
     index.manifests.push_back(entry);
@@ -104,21 +106,22 @@ void write_archive(const Store& store, const Image& image, const std::vector<std
 }  // namespace
 
 BuildOutput parse_output(std::string_view text) {
-  size_t colon = text.find(':');
-  std::string_view kind = text.substr(0, colon);
-  if (colon == std::string_view::npos || colon + 1 == text.size() || (kind != "oci" && kind != "oci-archive"))
+  std::vector<std::string> parts = split(text, ':');
+  bool known = parts[0] == "oci" || parts[0] == "oci-archive";
+  if (!known || parts.size() < 2 || parts[1].empty())
     throw UsageError("unknown output '{}': it must be oci:DIR or oci-archive:FILE", printable(text));
-  return {kind == "oci" ? BuildOutput::Kind::directory : BuildOutput::Kind::archive,
-          std::string(text.substr(colon + 1))};
+  BuildOutput output{parts[0] == "oci" ? BuildOutput::Kind::directory : BuildOutput::Kind::archive, parts[1]};
+  if (parts.size() > 2) output.name = text.substr(parts[0].size() + parts[1].size() + 2);
+  return output;
 }
 
 void write_output(const Store& store, const Image& image, const std::vector<std::string>& names,
                   const BuildOutput& output) {
   try {
     if (output.kind == BuildOutput::Kind::directory)
-      write_directory(store, image, names, output.path);
+      write_directory(store, image, names, output);
     else
-      write_archive(store, image, names, output.path);
+      write_archive(store, image, names, output);
   } catch (Error& error) {
     error.prefix("writing '{}'", output.path);
     throw;

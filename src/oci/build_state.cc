@@ -130,7 +130,7 @@ Effect StageState::apply(const Instruction& instruction) {
   if (auto* x = std::get_if<CmdInstruction>(&what)) return cmd(*x);
   if (auto* x = std::get_if<EntrypointInstruction>(&what)) return entrypoint(*x);
   if (auto* x = std::get_if<HealthcheckInstruction>(&what)) return healthcheck(*x);
-  if (auto* x = std::get_if<RunInstruction>(&what)) return run(*x);
+  if (auto* x = std::get_if<RunInstruction>(&what)) return run(place, *x);
   if (auto* x = std::get_if<CopyInstruction>(&what)) return copy(instruction, *x);
   if (auto* x = std::get_if<MaintainerInstruction>(&what)) {
     config_.author = x->text;
@@ -277,7 +277,7 @@ Effect StageState::healthcheck(const HealthcheckInstruction& check) {
   return {{}, "HEALTHCHECK " + json_list(health.test)};
 }
 
-Effect StageState::run(const RunInstruction& run) {
+Effect StageState::run(const Place& place, const RunInstruction& run) {
   RunAction action;
   action.env = config_.env;
   std::string args;
@@ -292,6 +292,17 @@ Effect StageState::run(const RunInstruction& run) {
   action.cwd = config_.workdir.empty() ? "/" : config_.workdir;
   action.user = config_.user;
   action.network = run.network;
+  for (RunMount mount : run.mounts) {
+    for (std::string* value : {&mount.target, &mount.source, &mount.id, &mount.env, &mount.mode, &mount.uid,
+                               &mount.gid, &mount.size})
+      *value = expanded(place, *value);
+    if (!mount.target.empty()) {
+      if (mount.target.front() != '/') mount.target = action.cwd + "/" + mount.target;
+      mount.target = clean_path(mount.target);
+      if (mount.target == "/") throw error_at(place, "RUN --mount: the target can't be '/'");
+    }
+    action.mounts.push_back(std::move(mount));
+  }
 
   CommandLine line = run.command;
   std::string shown;

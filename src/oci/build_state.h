@@ -19,6 +19,7 @@ struct RunAction {
   std::vector<std::string> env;  // of the image, and the ARGs in scope
   std::string cwd, user, network;
   std::string script_name = {}, script = {};
+  std::vector<RunMount> mounts = {};  // expanded; targets are absolute
 };
 
 // One source of COPY or ADD: a path or pattern, or a file with this content.
@@ -87,7 +88,7 @@ class StageState {
   Effect cmd(const CmdInstruction& cmd);
   Effect entrypoint(const EntrypointInstruction& entrypoint);
   Effect healthcheck(const HealthcheckInstruction& check);
-  Effect run(const RunInstruction& run);
+  Effect run(const Place& place, const RunInstruction& run);
   Effect copy(const Instruction& instruction, const CopyInstruction& copy);
 
   ImageConfig config_;

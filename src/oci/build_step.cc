@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "oci/build_ca.h"
+#include "oci/build_mounts.h"
 #include "oci/pack.h"
 
 namespace rayctl::oci {
@@ -143,18 +144,20 @@ StepResult StepExecutor::finish(const Digest& key, Draft& draft, BuildRoot& root
   return result;
 }
 
-StepResult StepExecutor::run(const RunAction& action, BuildRoot& root,
+StepResult StepExecutor::run(const RunAction& action, const OriginFinder& find_origin, BuildRoot& root,
                              const std::function<void()>& announce) {
   std::string network = action.network == "default" ? request_.network : action.network;
-  Digest id = key("run", root.chain)
-                  .add("argv", action.argv)
-                  .add("env", action.env)
-                  .add("cwd", action.cwd)
-                  .add("user", action.user)
-                  .add("network", network)
-                  .add("script-name", action.script_name)
-                  .add("script", action.script)
-                  .finish();
+  StepMounts mounts(action, request_, find_origin, services_.poll);
+  CacheKey cache_key = key("run", root.chain);
+  cache_key.add("argv", action.argv)
+      .add("env", action.env)
+      .add("cwd", action.cwd)
+      .add("user", action.user)
+      .add("network", network)
+      .add("script-name", action.script_name)
+      .add("script", action.script);
+  mounts.add_to(cache_key);
+  Digest id = cache_key.finish();
   if (auto cached = reuse(id, root, to_string(request_.compression))) return *cached;
 
   announce();
@@ -172,13 +175,17 @@ StepResult StepExecutor::run(const RunAction& action, BuildRoot& root,
                .cwd = action.cwd,
                .user = action.user,
                .network = network};
-  step.env.insert(step.env.end(), request_.proxy_env.begin(), request_.proxy_env.end());
-  TempDir scratch(cache_.directory());
-  if (!action.script_name.empty()) {
-    std::string path = join(scratch.path(), "script");
-    replace_file(path, action.script, 0755);
-    step.binds.emplace_back(path, action.argv[0]);
+  for (const std::string& proxy : request_.proxy_env) {  // an ENV of the image wins
+    std::string name = proxy.substr(0, proxy.find('=') + 1);
+    bool set = std::any_of(step.env.begin(), step.env.end(),
+                           [&](const std::string& entry) { return entry.starts_with(name); });
+    if (!set) step.env.push_back(proxy);
   }
+  TempDir scratch(cache_.directory());
+  if (!action.script_name.empty())
+    step.mounts.push_back(
+        {.kind = StepMount::Kind::file, .target = action.argv[0], .content = action.script, .mode = 0555});
+  mounts.prepare(step, cache_.directory(), scratch.path());
   if (!request_.ca_bundle.empty()) {
     std::string ca = join(scratch.path(), "ca");
     rayctl::make_directories(ca, 0755);
@@ -186,9 +193,8 @@ StepResult StepExecutor::run(const RunAction& action, BuildRoot& root,
     step.extra_lower.push_back(ca);
     for (const std::string& variable : ca_environment()) {
       std::string name = variable.substr(0, variable.find('=') + 1);
-      bool set = std::any_of(step.env.begin(), step.env.end(),
-                             [&](const std::string& e) { return e.rfind(name, 0) == 0; });
-      if (!set) step.env.push_back(variable);
+      std::erase_if(step.env, [&](const std::string& entry) { return entry.starts_with(name); });
+      step.env.push_back(variable);
     }
   }
   OutputLines lines;

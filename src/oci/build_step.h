@@ -22,6 +22,11 @@ struct BuildRoot {
   Digest chain = {};  // of all of them; none for an empty root
 };
 
+// Calls `use` with the files that `from` names: a stage, an image, or with "" the build context; and with the
+// chain id of its layers, if it has any.
+using OriginFinder =
+    std::function<void(const std::string& from, const std::function<void(CopyOrigin&, const Digest&)>& use)>;
+
 struct StepResult {
   enum class Origin { cache, made };
   Origin origin = Origin::made;
@@ -36,7 +41,8 @@ class StepExecutor {
   ~StepExecutor();
 
   // Each adds its layer, if any, to `root`. `announce` is called before a RUN that isn't cached starts.
-  StepResult run(const RunAction& action, BuildRoot& root, const std::function<void()>& announce);
+  StepResult run(const RunAction& action, const OriginFinder& find_origin, BuildRoot& root,
+                 const std::function<void()>& announce);
   StepResult copy(const CopyAction& action, CopyOrigin& origin, const Digest& origin_chain, BuildRoot& root);
   StepResult workdir(const DirectoryAction& action, BuildRoot& root);
 

@@ -13,9 +13,8 @@ namespace {
 }
 
 void check_run(const Instruction& instruction, const RunInstruction& run) {
-  if (!run.mounts.empty())
-    refuse(instruction, "--mount=type=" + run.mounts[0].type,
-           "COPY the files, or fetch them in the RUN itself");
+  for (const RunMount& mount : run.mounts)
+    if (mount.type == "ssh") refuse(instruction, "--mount=type=ssh", "copy a key by --mount=type=secret");
   if (run.security != "sandbox")
     refuse(instruction, "--security=" + run.security, "build steps have docker's capabilities");
   if (!run.devices.empty())
