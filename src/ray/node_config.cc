@@ -64,10 +64,6 @@ Resources resources_of(const NodeOptions& options, const Machine& machine) {
 
 }  // namespace
 
-std::string to_string(Role role) {
-  return role == Role::head ? "head" : "worker";
-}
-
 NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   Json doc = Json::parse(text, file);
   doc.only({"role",

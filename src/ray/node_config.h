@@ -8,14 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "ray/cluster.h"
+
 namespace rayctl::ray {
 
-constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
-constexpr uint16_t default_vxlan_port = 8472;    // UDP, between all nodes
+constexpr uint16_t default_vxlan_port = 8472;  // UDP, between all nodes
 constexpr const char* default_config_file = "/etc/rayctl/node.json";
-
-enum class Role { head, worker };
-std::string to_string(Role role);
 
 // As given: an empty field was not given. Sizes in bytes.
 struct NodeOptions {

@@ -1,0 +1,71 @@
+// What a node says of itself: its stage, its container, its size. Travels from workers to the head and to the
+// CLI.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "ray/node_config.h"
+
+namespace rayctl::ray {
+
+// How far a node is. Each stage but the last two is passed on the way to `healthy`.
+enum class Stage { joining, pulling, creating, starting_ray, healthy, unhealthy, failed, stopped };
+std::string_view stage_name(Stage stage);  // "joining", "pulling", "creating", "starting Ray", …
+
+enum class ContainerState { created, running, exited, restarting, stopped };
+std::string_view state_name(ContainerState state);
+
+struct ContainerReport {
+  std::string id;       // 64 hex digits; people see the first 12
+  std::string name;     // "ray"; with the node's name in front it is unique in the cluster
+  std::string image;    // as it was named
+  std::string command;  // "run head"
+  std::string address;
+  ContainerState state = ContainerState::created;
+  bool healthy = false;
+  WallTime created, started, finished;
+  std::optional<int> exit_code = {};
+  bool oom_killed = false;
+  uint64_t restarts = 0;
+  int64_t pid = 0;
+};
+
+struct NodeReport {
+  Stage stage = Stage::joining;
+  WallTime since;
+  std::string detail;    // "43 %"
+  std::string error;     // the last one; empty when all is well
+  std::string log_tail;  // the last lines of a container that failed
+  std::optional<ContainerReport> container = {};
+  uint64_t memory = 0, shm_size = 0;  // bytes
+  double cpus = 0;
+  std::string rayctl_version;
+};
+
+nlohmann::json to_json(const ContainerReport& report);
+nlohmann::json to_json(const NodeReport& report);
+ContainerReport parse_container_report(const Json& json);
+NodeReport parse_node_report(const Json& json);
+
+// A container together with where it runs: a row of `ps`.
+struct PlacedContainer {
+  std::string node;  // "ray-wk-0"
+  Role role = Role::worker;
+  ContainerReport container;
+};
+
+// docker's words: "Up 2 minutes (healthy)", "Exited (1) 5 seconds ago", "Restarting (1) 5 seconds ago".
+std::string describe_status(const ContainerReport& report, WallTime now);
+std::string describe_age(int64_t seconds);  // docker's: "Less than a second", "About a minute", "3 hours"
+
+// The one container that `target` names: an id prefix, a node's name ("ray-wk-0", also with ".q"),
+// "NODE/NAME", or "head". Throws when there is none, or several.
+const PlacedContainer& find_container(const std::vector<PlacedContainer>& all, std::string_view target);
+
+}  // namespace rayctl::ray
