@@ -1,0 +1,82 @@
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/table.h"
+#include "ray/control_socket.h"
+#include "ray/report.h"
+
+namespace rayctl::cli {
+
+namespace {
+
+std::string indented(const std::string& text) {
+  std::string out;
+  for (const std::string& line : split(text, '\n'))
+    if (!line.empty()) out += "    " + printable(line) + "\n";
+  return out;
+}
+
+void print_status(const Json& reply) {
+  const Json cluster = reply.at("cluster");
+  std::string overlay = cluster.at("overlay").string();
+  fmt::print("cluster {}: image {}, overlay {}{}, pool {}\n", cluster.at("id").string(), cluster.at("image").string(), overlay,
+             overlay == "vxlan" ? " (not encrypted)" : "", cluster.at("pool").string());
+  if (auto head = reply.find("head")) fmt::print("head: {}\n", printable(head->string()));
+  std::vector<std::vector<std::string>> rows;
+  std::string notes;
+  ray::WallTime now = ray::wall_now();
+  for (const Json& node : reply.at("nodes").items()) {
+    std::string name = node.at("name").string();
+    std::vector<std::string> row = {name, node.at("role").string(), node.at("status").string()};
+    if (auto json = node.find("report")) {
+      ray::NodeReport report = ray::parse_node_report(*json);
+      row.push_back(std::string(ray::stage_name(report.stage)) + (report.detail.empty() ? "" : " " + report.detail));
+      row.push_back(ray::describe_age((now - report.since).count()));
+      row.push_back(fmt::format("{}", report.cpus));
+      row.push_back(human_size(report.memory));
+      if (!report.error.empty()) notes += fmt::format("{}: {}\n", name, printable(report.error));
+      notes += indented(report.log_tail);
+    } else {
+      row.insert(row.end(), {"unknown", "", "", ""});
+    }
+    row.push_back(node.string_or("address", ""));
+    row.push_back(node.string_or("underlay", ""));
+    rows.push_back(std::move(row));
+  }
+  fmt::print("{}", render_table({"NODE", "ROLE", "MEMBER", "STAGE", "FOR", "CPUS", "MEMORY", "ADDRESS", "UNDERLAY"}, rows));
+  if (auto missing = reply.find("missing")) fmt::print("{}\n", missing->string());
+  if (!notes.empty()) fmt::print("\n{}", notes);
+}
+
+int status(const Globals& globals, const std::string& format, const std::optional<std::string>& wait) {
+  ray::ControlSocket socket = ray::ControlSocket::connect(globals.paths.run_dir);
+  if (wait) {
+    int64_t seconds = parse_duration(*wait).count();
+    socket.request("wait", {{"seconds", seconds}}, std::chrono::seconds(seconds + 10));
+  }
+  Json reply = socket.request("status", nlohmann::json::object());
+  if (format == "json")
+    fmt::print("{}\n", reply.raw().dump(2));
+  else
+    print_status(reply);
+  return 0;
+}
+
+}  // namespace
+
+Command status_command() {
+  auto format = std::make_shared<std::string>("table");
+  auto wait = std::make_shared<std::optional<std::string>>();
+  return {.name = "status",
+          .group = Group::node,
+          .summary = "Show the nodes, how far each is, and what went wrong",
+          .arguments = {choice("-o,--output", {"table", "json"}, format.get(), "the form of the answer"),
+                        option("--wait", "TIME", wait.get(), "first wait until all nodes are healthy, at most TIME")},
+          .examples = {{"rayctl status", "one line a node: member, stage, size, addresses"},
+                       {"rayctl status --wait 5m", "returns once Ray is healthy on the head and all its workers"}},
+          .run = [format, wait](const Globals& globals) { return status(globals, *format, *wait); }};
+}
+
+}  // namespace rayctl::cli
