@@ -1,0 +1,54 @@
+// A node's tie to its cluster: on the head it serves the control API, on a worker it dials it. The supervisor sees one shape.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "base/paths.h"
+#include "ray/cluster.h"
+#include "ray/control_connection.h"
+#include "ray/node_config.h"
+#include "ray/report.h"
+
+namespace rayctl::ray {
+
+struct ControlEvents {
+  // The view is complete for the first time (this node has its name, subnet and address), or it changed.
+  std::function<void(const ClusterView& view)> on_view = {};
+  std::function<void()> on_connected = {};                         // worker
+  std::function<void(const std::string& why)> on_disconnected = {};  // worker; it keeps trying
+  std::function<void(const std::string& why)> on_refused = {};       // worker; trying again can't help
+};
+
+class NodeControl {
+ public:
+  virtual ~NodeControl() = default;
+  virtual void start() = 0;
+  virtual ClusterView view() const = 0;
+  virtual const Node* self() const = 0;  // null before the join
+  virtual void report(const NodeReport& report) = 0;
+  virtual std::string trouble() const = 0;  // why the head isn't reached; empty when all is well
+
+  // What each node last said, by node id; on a worker only itself.
+  virtual const std::map<std::string, NodeReport>& reports() const = 0;
+  virtual bool connected(const std::string& node_id) const = 0;
+  // The head passes an operator's request on to a node; an error on a worker.
+  virtual void forward(const std::string& node_id, const ChannelPtr& channel, std::string_view name,
+                       const nlohmann::json& body) = 0;
+  // Ray's own token: made once by the head, asked for by workers.
+  virtual void ray_token(std::function<void(const std::string& token, const std::string& error)> done) = 0;
+};
+
+// Head: opens or creates the cluster in the state directory and listens. Throws for a pool that overlaps, a port in use, …
+// The first time it leaves a worker token: printed once on a terminal, else in a 0600 file.
+std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
+                                               RequestTable& requests, ControlEvents events);
+
+// Worker: joins with its token, or comes back with its certificate.
+std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
+                                                 RequestTable& requests, ControlEvents events);
+
+}  // namespace rayctl::ray

@@ -1,0 +1,158 @@
+#include <unistd.h>
+
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "net/address_plan.h"
+#include "net/node_network.h"
+#include "ray/cluster_state.h"
+#include "ray/control_pump.h"
+#include "ray/control_server.h"
+#include "ray/node_control.h"
+
+namespace rayctl::ray {
+
+namespace {
+
+constexpr auto first_token_lifetime = std::chrono::hours(1);
+
+NodeAddresses addresses_of(const net::AddressPlan& plan, uint32_t slot) {
+  net::Subnet subnet = net::node_subnet(plan, slot);
+  return {net::to_string(subnet), net::to_string(net::gateway_address(subnet)),
+          net::to_string(net::container_address(subnet, 0))};
+}
+
+// The pool is chosen when the cluster is made; a later start only checks that nothing on the host took it.
+net::AddressPlan plan_of(const Paths& paths, const NodeConfig& config) {
+  std::optional<net::Subnet> asked;
+  if (!config.pool.empty()) asked = net::parse_subnet(config.pool);
+  std::optional<Cluster> existing = ClusterState::cluster_of(paths);
+  if (!existing) return net::choose_plan(asked, net::host_networks());
+  net::AddressPlan plan{net::parse_subnet(existing->pool), existing->node_prefix};
+  if (asked && *asked != plan.pool)
+    throw Error("--pool: this cluster has {} and its pool is fixed (a new cluster: 'rayctl node reset')", existing->pool);
+  net::check_pool(plan.pool, net::host_networks());
+  return plan;
+}
+
+std::string own_underlay(const NodeConfig& config) {
+  if (!config.advertise.empty()) return net::to_string(net::parse_address(config.advertise));
+  if (config.listen_host != "0.0.0.0" && config.listen_host != "::") return config.listen_host;
+  return net::to_string(net::default_underlay().address);
+}
+
+std::string load_or_make_ray_token(const Paths& paths) {
+  std::string path = join(cluster_directory(paths), "ray-token");
+  if (auto token = read_file_if_exists(path)) return *token;
+  std::string token = hex(random_bytes(32));
+  replace_file(path, token, 0600);
+  return token;
+}
+
+class HeadControl : public NodeControl {
+ public:
+  HeadControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config, RequestTable& requests,
+              ControlEvents events)
+      : io_(io), paths_(paths), config_(config), events_(std::move(events)) {
+    net::AddressPlan plan = plan_of(paths, config);
+    Cluster wanted;
+    wanted.prefix = config.prefix;
+    wanted.pool = net::to_string(plan.pool);
+    wanted.node_prefix = static_cast<uint8_t>(plan.node_prefix);
+    wanted.overlay = config.overlay;
+    wanted.image = config.image;
+    wanted.workers = static_cast<uint32_t>(config.workers);
+    NodeFacts facts;
+    facts.role = Role::head;
+    facts.name = config.name;
+    facts.underlay = own_underlay(config);
+    state_ = ClusterState::open(paths, wanted, facts, [plan](uint32_t slot) { return addresses_of(plan, slot); }, {}, current_time());
+    ray_token_ = load_or_make_ray_token(paths);
+    requests.on("ray.token", Access::node, [this](const Request&, const ChannelPtr& channel) {
+      channel->respond({{"token", ray_token_}});
+    });
+    ServerConfig server;
+    bool v6 = config.listen_host.find(':') != std::string::npos;
+    server.listen = fmt::format("{}:{}", v6 ? "[" + config.listen_host + "]" : config.listen_host, config.listen_port);
+    ServerCallbacks callbacks;
+    callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) { events_.on_view(view); };
+    callbacks.on_report = [this](const std::string& id, const Json& report) { take_report(id, report); };
+    server_ = std::make_unique<ControlServer>(io, *state_, requests, server, std::move(callbacks));
+  }
+
+  void start() override {
+    server_->start();
+    info("cluster {}: control API on port {}", state_->cluster().id, server_->port());
+    if (state_->created()) announce_token();
+    boost::asio::post(io_, [this] { events_.on_view(server_->view()); });
+  }
+
+  ClusterView view() const override { return server_->view(); }
+  const Node* self() const override { return &state_->self(); }
+  void report(const NodeReport& report) override { reports_[state_->self().id] = report; }
+  std::string trouble() const override { return ""; }
+  const std::map<std::string, NodeReport>& reports() const override { return reports_; }
+  bool connected(const std::string& id) const override { return id == state_->self().id || server_->connected(id); }
+
+  void forward(const std::string& id, const ChannelPtr& channel, std::string_view name, const nlohmann::json& body) override {
+    ConnectionPtr connection = server_->connection(id);
+    if (!connection) throw Error("cannot reach node '{}': it is not connected to the head now", name_of(id));
+    relay(channel, connection, name, body);
+  }
+
+  void ray_token(std::function<void(const std::string&, const std::string&)> done) override {
+    boost::asio::post(io_, [done = std::move(done), token = ray_token_] { done(token, ""); });
+  }
+
+ private:
+  std::string name_of(const std::string& id) const {
+    const Node* node = state_->members().find(id);
+    return node ? node->name : id;
+  }
+
+  void take_report(const std::string& id, const Json& json) {
+    try {
+      reports_[id] = parse_node_report(json);
+    } catch (const Error& e) {
+      debug("report of node '{}': {}", name_of(id), e.message());
+    }
+  }
+
+  void announce_token() {
+    uint32_t uses = static_cast<uint32_t>(std::max<uint64_t>(config_.workers, 1));
+    Token token = state_->create_token(Role::worker, first_token_lifetime, uses, wall_now());
+    std::string validity = fmt::format("valid for 1 h and {} worker{}", uses, uses == 1 ? "" : "s");
+    std::string line = fmt::format("rayctl node --role worker --join {}:{}", state_->self().underlay, server_->port());
+    if (isatty(STDERR_FILENO) && isatty(STDIN_FILENO)) {
+      info("worker token, {}, shown once:\n    {}\non each worker: RAYCTL_TOKEN=… {}", validity, format_token(token), line);
+    } else {
+      std::string path = write_token_file(paths_, token);
+      info("worker token, {}, is in {}; on each worker: {} --token-file FILE", validity, path, line);
+    }
+  }
+
+  boost::asio::io_context& io_;
+  Paths paths_;
+  NodeConfig config_;
+  ControlEvents events_;
+  std::unique_ptr<ClusterState> state_;
+  std::string ray_token_;
+  std::unique_ptr<ControlServer> server_;
+  std::map<std::string, NodeReport> reports_;
+};
+
+}  // namespace
+
+std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
+                                               RequestTable& requests, ControlEvents events) {
+  return std::make_unique<HeadControl>(io, paths, config, requests, std::move(events));
+}
+
+}  // namespace rayctl::ray

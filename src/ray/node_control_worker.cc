@@ -1,0 +1,96 @@
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "net/address_plan.h"
+#include "ray/cluster_state.h"
+#include "ray/control_client.h"
+#include "ray/node_control.h"
+
+namespace rayctl::ray {
+
+namespace {
+
+class WorkerControl : public NodeControl {
+ public:
+  WorkerControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config, RequestTable& requests,
+                ControlEvents events)
+      : io_(io), ray_token_path_(join(cluster_directory(paths), "ray-token")), events_(std::move(events)) {
+    ClientConfig client;
+    bool v6 = config.join_host.find(':') != std::string::npos;
+    client.head = fmt::format("{}:{}", v6 ? "[" + config.join_host + "]" : config.join_host, config.join_port);
+    client.token = read_token(config.token_file);
+    client.facts.name = config.name;
+    if (!config.advertise.empty()) client.facts.underlay = net::to_string(net::parse_address(config.advertise));
+    ClientCallbacks callbacks;
+    callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) { take_view(view); };
+    callbacks.on_connected = events_.on_connected;
+    callbacks.on_disconnected = events_.on_disconnected;
+    callbacks.on_refused = events_.on_refused;
+    client_ = std::make_unique<ControlClient>(io, paths, client, requests, std::move(callbacks));
+  }
+
+  void start() override { client_->start(); }
+  ClusterView view() const override { return client_->view(); }
+  const Node* self() const override { return client_->self(); }
+  std::string trouble() const override { return client_->connected() ? "" : client_->last_error(); }
+  const std::map<std::string, NodeReport>& reports() const override { return reports_; }
+  bool connected(const std::string& id) const override { return id == client_->node_id(); }
+
+  void report(const NodeReport& report) override {
+    reports_[client_->node_id()] = report;
+    client_->report(to_json(report));
+  }
+
+  void forward(const std::string&, const ChannelPtr&, std::string_view, const nlohmann::json&) override {
+    throw Error("cannot reach another node from a worker: ask the head");
+  }
+
+  void ray_token(std::function<void(const std::string&, const std::string&)> done) override {
+    // Kept on disk, so that the node comes up without the head.
+    if (auto token = read_file_if_exists(ray_token_path_)) {
+      boost::asio::post(io_, [done = std::move(done), token = *token] { done(token, ""); });
+      return;
+    }
+    client_->request("ray.token", nlohmann::json::object(), [this, done = std::move(done)](const Reply& reply) {
+      if (!reply.ok()) return done("", reply.error);
+      std::string token = reply.value().at("token").string();
+      replace_file(ray_token_path_, token, 0600);
+      done(token, "");
+    });
+  }
+
+ private:
+  void take_view(const ClusterView& view) {
+    if (!pool_checked_) {
+      try {
+        net::check_pool(net::parse_subnet(view.cluster.pool), net::host_networks());
+      } catch (const Error& e) {
+        return events_.on_refused(e.message());
+      }
+      pool_checked_ = true;
+    }
+    events_.on_view(view);
+  }
+
+  boost::asio::io_context& io_;
+  std::string ray_token_path_;
+  ControlEvents events_;
+  std::unique_ptr<ControlClient> client_;
+  std::map<std::string, NodeReport> reports_;
+  bool pool_checked_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
+                                                 RequestTable& requests, ControlEvents events) {
+  return std::make_unique<WorkerControl>(io, paths, config, requests, std::move(events));
+}
+
+}  // namespace rayctl::ray

@@ -1,0 +1,180 @@
+#include "ray/node_net.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "net/address_plan.h"
+#include "net/dns_process.h"
+
+namespace rayctl::ray {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr auto resync_interval = std::chrono::seconds(30);
+constexpr auto settle_time = std::chrono::milliseconds(100);  // one event seldom comes alone
+constexpr auto names_deadline = std::chrono::seconds(10);
+
+}  // namespace
+
+net::NodeNetwork wanted_network(const ClusterView& view, const Node& self, const std::vector<net::Attachment>& containers) {
+  net::NodeNetwork wanted;
+  wanted.overlay.pool = net::parse_subnet(view.cluster.pool);
+  wanted.overlay.subnet = net::parse_subnet(self.subnet);
+  wanted.overlay.underlay = net::parse_address(self.underlay);
+  wanted.containers = containers;
+  for (const auto& [id, node] : view.nodes) {
+    if (id == self.id || node.underlay.empty()) continue;
+    net::Peer peer{.name = node.name, .subnet = net::parse_subnet(node.subnet), .underlay = net::parse_address(node.underlay)};
+    peer.mac = node.vtep_mac.empty() ? net::vtep_mac(peer.subnet) : net::parse_mac(node.vtep_mac);
+    wanted.overlay.peers.push_back(peer);
+  }
+  return wanted;
+}
+
+net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers, uint64_t version) {
+  net::DnsTable table;
+  table.version = version;
+  table.pools = {net::parse_subnet(view.cluster.pool)};
+  // Node names first: an address's reverse name is the first that it gets, and "head" is only an alias.
+  std::vector<Name> all = names(view);
+  std::stable_partition(all.begin(), all.end(), [](const Name& n) { return n.name != "head"; });
+  for (const Name& name : all) net::add_name(table, name.name, net::parse_address(name.address));
+  for (const net::Attachment& a : containers) table.containers.push_back({a.container, a.netns});
+  return table;
+}
+
+struct NodeNet::State {
+  State(asio::io_context& io, const Paths& paths, const std::string& binary)
+      : run_dir(paths.run_dir), reconciler(paths.run_dir), dns(paths.run_dir, binary), events(io, reconciler.event_fd()), timer(io) {}
+  ~State() { events.release(); }  // the fd is the reconciler's
+
+  void apply() {
+    if (!self) return;
+    net::Reconciled done = reconciler.reconcile(wanted_network(view, *self, containers));
+    if (done.mtu != 0) mtu = done.mtu;
+    for (const std::string& change : done.changes) debug("network: {}", change);
+    if (done.problems != problems)
+      for (const std::string& problem : done.problems) warn("network: {}", problem);
+    problems = done.problems;
+  }
+
+  void serve_names() {
+    if (!self) return;
+    dns.write_table(wanted_names(view, containers, ++table_version));
+    if (std::string said = dns.ensure(); !said.empty()) debug("names: {}", said);
+  }
+
+  // Someone else's change is put right and told; a failure is told once and tried again at the next look.
+  void repair(const char* why) {
+    try {
+      if (!self) return;
+      net::Reconciled done = reconciler.reconcile(wanted_network(view, *self, containers));
+      if (!done.changes.empty()) warn("network: repaired {} ({}): {}", done.changes.size() == 1 ? "one thing" : "several things", why, fmt::format("{}", fmt::join(done.changes, ", ")));
+      problems = done.problems;
+      if (std::string said = dns.ensure(); !said.empty()) info("names: {}", said);
+      last_failure.clear();
+    } catch (const Error& e) {
+      if (last_failure != e.message()) warn("network: {}", e.message());
+      last_failure = e.message();
+    }
+  }
+
+  void watch() {
+    events.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
+      if (error) return;
+      if (reconciler.drain_events()) repair_soon();
+      watch();
+    });
+  }
+
+  void repair_soon() {
+    if (std::exchange(repair_due, true)) return;
+    timer.expires_after(settle_time);
+    wait();
+  }
+
+  void wait() {
+    timer.async_wait([this](const boost::system::error_code& error) {
+      if (error == asio::error::operation_aborted) return;
+      repair(std::exchange(repair_due, false) ? "something changed it" : "at the regular look");
+      if (repair_due) return;
+      timer.expires_after(resync_interval);
+      wait();
+    });
+  }
+
+  std::string run_dir;
+  net::NetworkReconciler reconciler;
+  net::DnsProcess dns;
+  asio::posix::stream_descriptor events;
+  asio::steady_timer timer;
+  ClusterView view;
+  std::optional<Node> self;
+  std::vector<net::Attachment> containers;
+  std::vector<std::string> problems;
+  std::string last_failure;
+  uint32_t mtu = 1450;
+  uint64_t table_version = 0;
+  bool watching = false, repair_due = false;
+};
+
+NodeNet::NodeNet(asio::io_context& io, const Paths& paths, const std::string& binary)
+    : state_(std::make_unique<State>(io, paths, binary)) {}
+NodeNet::~NodeNet() = default;
+
+void NodeNet::update(const ClusterView& view, const Node& self) {
+  State& s = *state_;
+  s.view = view;
+  s.self = self;
+  s.apply();
+  s.serve_names();
+  if (!std::exchange(s.watching, true)) {
+    s.reconciler.drain_events();  // our own doing
+    s.watch();
+    s.timer.expires_after(resync_interval);
+    s.wait();
+  }
+}
+
+net::Attachment NodeNet::attach(const std::string& container_id) {
+  State& s = *state_;
+  if (!s.self) throw Error("cannot attach a container: this node has no address yet");
+  net::Netns netns = net::Netns::create(s.run_dir, container_id);
+  net::Attachment attachment = net::attachment(container_id, netns.path(), net::parse_subnet(s.self->subnet), 0, s.mtu);
+  std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });
+  s.containers.push_back(attachment);
+  s.apply();
+  s.serve_names();
+  s.dns.wait_serving(container_id, s.table_version, names_deadline);
+  return attachment;
+}
+
+void NodeNet::detach(const std::string& container_id) {
+  State& s = *state_;
+  std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });
+  s.apply();
+  s.serve_names();
+  net::Netns::remove(s.run_dir, container_id);
+}
+
+const std::vector<std::string>& NodeNet::problems() const { return state_->problems; }
+
+void NodeNet::remove() {
+  State& s = *state_;
+  s.events.cancel();
+  s.timer.cancel();
+  s.dns.stop();
+  if (s.self) s.reconciler.remove(wanted_network(s.view, *s.self, s.containers));
+  for (const net::Attachment& a : s.containers) net::Netns::remove(s.run_dir, a.container);
+  s.containers.clear();
+}
+
+}  // namespace rayctl::ray
