@@ -25,9 +25,15 @@ int exec(const Globals& globals, const Exec& e) {
       throw UsageError("rayctl exec: --env: '{}' isn't of the form NAME=VALUE", variable);
   if (e.argv.empty() && !e.interactive)
     throw UsageError("rayctl exec: name a command, or say -it for a shell");
-  nlohmann::json body = {{"target", e.container}, {"argv", e.argv}, {"tty", e.tty}, {"user", e.user},
-                         {"workdir", e.workdir},  {"env", e.env},   {"interactive", e.interactive}};
-  if (const char* term = std::getenv("TERM"); e.tty && term) body["env"].push_back(std::string("TERM=") + term);
+  nlohmann::json body = {{"target", e.container},
+                         {"argv", e.argv},
+                         {"tty", e.tty},
+                         {"user", e.user},
+                         {"workdir", e.workdir},
+                         {"env", e.env},
+                         {"interactive", e.interactive}};
+  if (const char* term = std::getenv("TERM"); e.tty && term)
+    body["env"].push_back(std::string("TERM=") + term);
   using Streams = ray::RequestStreams;
   Json reply = ray::ControlSocket::connect(globals.paths.run_dir)
                    .run("exec", body,
@@ -43,21 +49,23 @@ int exec(const Globals& globals, const Exec& e) {
 
 Command exec_command() {
   auto e = std::make_shared<Exec>();
-  return {.name = "exec",
-          .group = Group::node,
-          .summary = "Run a command in a running container",
-          .description = "Returns the command's exit code. Without COMMAND, -it opens a shell.",
-          .arguments = {flag("-i,--interactive", e->interactive, "send what comes on stdin"),
-                        flag("-t,--tty", e->tty, "with a terminal"),
-                        option("-u,--user", "USER[:GROUP]", &e->user, "instead of the image's user"),
-                        option("-w,--workdir", "DIR", &e->workdir, "instead of the image's working directory"),
-                        option("-e,--env", "NAME=VALUE", &e->env, "set a variable; may be repeated"),
-                        required(positional("CONTAINER", &e->container, "id or its beginning, node name, or 'head'")),
-                        rest("COMMAND", e->argv, "the command and its arguments")},
-          .examples = {{"rayctl exec -it head", "a shell on the head"},
-                       {"rayctl exec head python ~/ray/scripts/driver.py", "runs a script of the image"},
-                       {"rayctl exec -i head -- python - < my.py", "runs a script of yours, with its exit code"}},
-          .run = [e](const Globals& globals) { return exec(globals, *e); }};
+  return {
+      .name = "exec",
+      .group = Group::node,
+      .summary = "Run a command in a running container",
+      .description = "Returns the command's exit code. Without COMMAND, -it opens a shell.",
+      .arguments = {flag("-i,--interactive", e->interactive, "send what comes on stdin"),
+                    flag("-t,--tty", e->tty, "with a terminal"),
+                    option("-u,--user", "USER[:GROUP]", &e->user, "instead of the image's user"),
+                    option("-w,--workdir", "DIR", &e->workdir, "instead of the image's working directory"),
+                    option("-e,--env", "NAME=VALUE", &e->env, "set a variable; may be repeated"),
+                    required(
+                        positional("CONTAINER", &e->container, "id or its beginning, node name, or 'head'")),
+                    rest("COMMAND", e->argv, "the command and its arguments")},
+      .examples = {{"rayctl exec -it head", "a shell on the head"},
+                   {"rayctl exec head python ~/ray/scripts/driver.py", "runs a script of the image"},
+                   {"rayctl exec -i head -- python - < my.py", "runs a script of yours, with its exit code"}},
+      .run = [e](const Globals& globals) { return exec(globals, *e); }};
 }
 
 }  // namespace rayctl::cli

@@ -23,7 +23,8 @@ int logs(const Globals& globals, const Logs& l) {
   if (l.tail) body["tail"] = *l.tail;
   if (l.since) body["since_seconds"] = parse_duration(*l.since).count();
   ray::ControlSocket::connect(globals.paths.run_dir)
-      .run("logs", body, {.out = write_to(STDOUT_FILENO, "stdout"), .err = write_to(STDERR_FILENO, "stderr")});
+      .run("logs", body,
+           {.out = write_to(STDOUT_FILENO, "stdout"), .err = write_to(STDERR_FILENO, "stderr")});
   return 0;
 }
 
@@ -38,7 +39,8 @@ Command logs_command() {
                         flag("-t,--timestamps", l->timestamps, "in front of each line"),
                         option("-n,--tail", "N", &l->tail, "only the last N lines"),
                         option("--since", "TIME", &l->since, "only what is younger, for example 10m"),
-                        required(positional("CONTAINER", &l->container, "id or its beginning, node name, or 'head'"))},
+                        required(positional("CONTAINER", &l->container,
+                                            "id or its beginning, node name, or 'head'"))},
           .examples = {{"rayctl logs head", "the head's, with the lines to paste into a driver"},
                        {"rayctl logs -f -n 20 ray-wk-0", "a worker's last lines and what follows"}},
           .run = [l](const Globals& globals) { return logs(globals, *l); }};

@@ -29,7 +29,9 @@ int ps(const Globals& globals, const std::string& format, bool quiet) {
                     item.at("node").string() + "/" + c.name, item.at("role").string(), c.address});
   }
   if (!quiet)
-    fmt::print("{}", render_table({"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES", "ROLE", "ADDRESS"}, rows));
+    fmt::print("{}", render_table({"CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES",
+                                   "ROLE", "ADDRESS"},
+                                  rows));
   return 0;
 }
 

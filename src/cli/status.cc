@@ -21,8 +21,9 @@ std::string indented(const std::string& text) {
 void print_status(const Json& reply) {
   const Json cluster = reply.at("cluster");
   std::string overlay = cluster.at("overlay").string();
-  fmt::print("cluster {}: image {}, overlay {}{}, pool {}\n", cluster.at("id").string(), cluster.at("image").string(), overlay,
-             overlay == "vxlan" ? " (not encrypted)" : "", cluster.at("pool").string());
+  fmt::print("cluster {}: image {}, overlay {}{}, pool {}\n", cluster.at("id").string(),
+             cluster.at("image").string(), overlay, overlay == "vxlan" ? " (not encrypted)" : "",
+             cluster.at("pool").string());
   if (auto head = reply.find("head")) fmt::print("head: {}\n", printable(head->string()));
   std::vector<std::vector<std::string>> rows;
   std::string notes;
@@ -32,7 +33,8 @@ void print_status(const Json& reply) {
     std::vector<std::string> row = {name, node.at("role").string(), node.at("status").string()};
     if (auto json = node.find("report")) {
       ray::NodeReport report = ray::parse_node_report(*json);
-      row.push_back(std::string(ray::stage_name(report.stage)) + (report.detail.empty() ? "" : " " + report.detail));
+      row.push_back(std::string(ray::stage_name(report.stage)) +
+                    (report.detail.empty() ? "" : " " + report.detail));
       row.push_back(ray::describe_age((now - report.since).count()));
       row.push_back(fmt::format("{}", report.cpus));
       row.push_back(human_size(report.memory));
@@ -45,7 +47,9 @@ void print_status(const Json& reply) {
     row.push_back(node.string_or("underlay", ""));
     rows.push_back(std::move(row));
   }
-  fmt::print("{}", render_table({"NODE", "ROLE", "MEMBER", "STAGE", "FOR", "CPUS", "MEMORY", "ADDRESS", "UNDERLAY"}, rows));
+  fmt::print("{}",
+             render_table({"NODE", "ROLE", "MEMBER", "STAGE", "FOR", "CPUS", "MEMORY", "ADDRESS", "UNDERLAY"},
+                          rows));
   if (auto missing = reply.find("missing")) fmt::print("{}\n", missing->string());
   if (!notes.empty()) fmt::print("\n{}", notes);
 }
@@ -73,9 +77,11 @@ Command status_command() {
           .group = Group::node,
           .summary = "Show the nodes, how far each is, and what went wrong",
           .arguments = {choice("-o,--output", {"table", "json"}, format.get(), "the form of the answer"),
-                        option("--wait", "TIME", wait.get(), "first wait until all nodes are healthy, at most TIME")},
+                        option("--wait", "TIME", wait.get(),
+                               "first wait until all nodes are healthy, at most TIME")},
           .examples = {{"rayctl status", "one line a node: member, stage, size, addresses"},
-                       {"rayctl status --wait 5m", "returns once Ray is healthy on the head and all its workers"}},
+                       {"rayctl status --wait 5m",
+                        "returns once Ray is healthy on the head and all its workers"}},
           .run = [format, wait](const Globals& globals) { return status(globals, *format, *wait); }};
 }
 

@@ -14,7 +14,8 @@ Command container_verb(const char* name, std::string summary, std::vector<Exampl
   return {.name = name,
           .group = Group::node,
           .summary = std::move(summary),
-          .arguments = {required(positional("CONTAINER", containers.get(), "id or its beginning, node name, or 'head'"))},
+          .arguments = {required(
+              positional("CONTAINER", containers.get(), "id or its beginning, node name, or 'head'"))},
           .examples = std::move(examples),
           .run = [containers, request = std::string(name)](const Globals& globals) {
             ray::ControlSocket socket = ray::ControlSocket::connect(globals.paths.run_dir);

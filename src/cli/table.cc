@@ -6,7 +6,8 @@
 
 namespace rayctl::cli {
 
-std::string render_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+std::string render_table(const std::vector<std::string>& header,
+                         const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::vector<std::string>> lines = {header};
   for (const auto& row : rows) {
     lines.emplace_back();
@@ -18,7 +19,8 @@ std::string render_table(const std::vector<std::string>& header, const std::vect
   std::string text;
   for (const auto& line : lines) {
     std::string row;
-    for (size_t i = 0; i < line.size(); ++i) row += line[i] + std::string(widths[i] - line[i].size() + 3, ' ');
+    for (size_t i = 0; i < line.size(); ++i)
+      row += line[i] + std::string(widths[i] - line[i].size() + 3, ' ');
     row.erase(row.find_last_not_of(' ') + 1);
     text += row + "\n";
   }

@@ -20,7 +20,8 @@ constexpr int failures_to_unhealthy = 3;
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return out;
 }
 
@@ -34,7 +35,9 @@ bool unchunk(std::string_view coded, std::string& body) {
   for (;;) {
     size_t line = coded.find("\r\n");
     size_t size = 0;
-    if (line == std::string_view::npos || !parse_number(coded.substr(0, std::min(line, coded.find(';'))), 16, size)) return false;
+    if (line == std::string_view::npos ||
+        !parse_number(coded.substr(0, std::min(line, coded.find(';'))), 16, size))
+      return false;
     coded.remove_prefix(line + 2);
     if (size == 0) return true;
     if (size > coded.size() || coded.size() - size < 2) return false;
@@ -45,11 +48,14 @@ bool unchunk(std::string_view coded, std::string& body) {
 
 class Probe : public HealthProbe, public std::enable_shared_from_this<Probe> {
  public:
-  Probe(asio::io_context& io, std::function<void(const HttpAnswer&)> done) : socket_(io), timer_(io), done_(std::move(done)) {}
+  Probe(asio::io_context& io, std::function<void(const HttpAnswer&)> done)
+      : socket_(io), timer_(io), done_(std::move(done)) {}
 
-  void begin(const std::string& address, uint16_t port, const std::string& path, std::chrono::milliseconds timeout) {
+  void begin(const std::string& address, uint16_t port, const std::string& path,
+             std::chrono::milliseconds timeout) {
     auto self = shared_from_this();
-    request_ = fmt::format("GET {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\nAccept: */*\r\n\r\n", path, address, port);
+    request_ = fmt::format("GET {} HTTP/1.1\r\nHost: {}:{}\r\nConnection: close\r\nAccept: */*\r\n\r\n", path,
+                           address, port);
     timer_.expires_after(timeout);
     timer_.async_wait([self, timeout](const boost::system::error_code& error) {
       if (!error) self->end({.error = fmt::format("no answer within {}", human_duration(timeout))});
@@ -57,15 +63,17 @@ class Probe : public HealthProbe, public std::enable_shared_from_this<Probe> {
     boost::system::error_code error;
     asio::ip::address target = asio::ip::make_address(address, error);
     if (error) {
-      asio::post(socket_.get_executor(), [self, address] { self->end({.error = "'" + address + "' isn't an address"}); });
+      asio::post(socket_.get_executor(),
+                 [self, address] { self->end({.error = "'" + address + "' isn't an address"}); });
       return;
     }
     socket_.async_connect({target, port}, [self](const boost::system::error_code& e) {
       if (e) return self->end({.error = e.message()});
-      asio::async_write(self->socket_, asio::buffer(self->request_), [self](const boost::system::error_code& w, size_t) {
-        if (w) return self->end({.error = w.message()});
-        self->read();
-      });
+      asio::async_write(self->socket_, asio::buffer(self->request_),
+                        [self](const boost::system::error_code& w, size_t) {
+                          if (w) return self->end({.error = w.message()});
+                          self->read();
+                        });
     });
   }
 
@@ -110,8 +118,8 @@ HttpAnswer parse_http_answer(std::string_view bytes) {
   HttpAnswer answer;
   size_t head_end = bytes.find("\r\n\r\n");
   size_t status = 0;
-  if (bytes.size() > answer_limit || head_end == std::string_view::npos || !bytes.starts_with("HTTP/1.") || bytes.size() < 12 ||
-      !parse_number(bytes.substr(9, 3), 10, status) || status < 100) {
+  if (bytes.size() > answer_limit || head_end == std::string_view::npos || !bytes.starts_with("HTTP/1.") ||
+      bytes.size() < 12 || !parse_number(bytes.substr(9, 3), 10, status) || status < 100) {
     answer.error = "not a whole HTTP answer";
     return answer;
   }
@@ -121,7 +129,8 @@ HttpAnswer parse_http_answer(std::string_view bytes) {
     std::string field = lower(trim(line));
     if (field.starts_with("transfer-encoding:") && field.ends_with("chunked")) chunked = true;
     size_t length = 0;
-    if (field.starts_with("content-length:") && parse_number(trim(std::string_view(field).substr(15)), 10, length)) {
+    if (field.starts_with("content-length:") &&
+        parse_number(trim(std::string_view(field).substr(15)), 10, length)) {
       if (length > body.size()) {
         answer.error = "the answer was cut off";
         return answer;
@@ -141,8 +150,9 @@ HttpAnswer parse_http_answer(std::string_view bytes) {
   return answer;
 }
 
-std::shared_ptr<HealthProbe> HealthProbe::start(asio::io_context& io, const std::string& address, uint16_t port,
-                                                const std::string& path, std::chrono::milliseconds timeout,
+std::shared_ptr<HealthProbe> HealthProbe::start(asio::io_context& io, const std::string& address,
+                                                uint16_t port, const std::string& path,
+                                                std::chrono::milliseconds timeout,
                                                 std::function<void(const HttpAnswer&)> done) {
   auto probe = std::make_shared<Probe>(io, std::move(done));
   probe->begin(address, port, path, timeout);

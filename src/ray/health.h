@@ -21,15 +21,17 @@ struct HttpAnswer {
   std::string error;  // why there is none
 };
 
-// Parses a whole HTTP/1.x answer that ended with the connection (RFC 9112: status line, fields, a body by Content-Length,
-// chunked, or to the end). At most 64 KiB.
+// Parses a whole HTTP/1.x answer that ended with the connection (RFC 9112: status line, fields, a body by
+// Content-Length, chunked, or to the end). At most 64 KiB.
 HttpAnswer parse_http_answer(std::string_view bytes);
 
-// GET http://address:port/path; the callback comes once, from the loop. A probe that is dropped calls nothing.
+// GET http://address:port/path; the callback comes once, from the loop. A probe that is dropped calls
+// nothing.
 class HealthProbe {
  public:
-  static std::shared_ptr<HealthProbe> start(boost::asio::io_context& io, const std::string& address, uint16_t port,
-                                            const std::string& path, std::chrono::milliseconds timeout,
+  static std::shared_ptr<HealthProbe> start(boost::asio::io_context& io, const std::string& address,
+                                            uint16_t port, const std::string& path,
+                                            std::chrono::milliseconds timeout,
                                             std::function<void(const HttpAnswer&)> done);
   virtual ~HealthProbe() = default;
   virtual void cancel() = 0;

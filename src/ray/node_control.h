@@ -1,4 +1,5 @@
-// A node's tie to its cluster: on the head it serves the control API, on a worker it dials it. The supervisor sees one shape.
+// A node's tie to its cluster: on the head it serves the control API, on a worker it dials it. The supervisor
+// sees one shape.
 #pragma once
 
 #include <functional>
@@ -18,7 +19,7 @@ namespace rayctl::ray {
 struct ControlEvents {
   // The view is complete for the first time (this node has its name, subnet and address), or it changed.
   std::function<void(const ClusterView& view)> on_view = {};
-  std::function<void()> on_connected = {};                         // worker
+  std::function<void()> on_connected = {};                           // worker
   std::function<void(const std::string& why)> on_disconnected = {};  // worker; it keeps trying
   std::function<void(const std::string& why)> on_refused = {};       // worker; trying again can't help
 };
@@ -42,13 +43,15 @@ class NodeControl {
   virtual void ray_token(std::function<void(const std::string& token, const std::string& error)> done) = 0;
 };
 
-// Head: opens or creates the cluster in the state directory and listens. Throws for a pool that overlaps, a port in use, …
-// The first time it leaves a worker token: printed once on a terminal, else in a 0600 file.
-std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
-                                               RequestTable& requests, ControlEvents events);
+// Head: opens or creates the cluster in the state directory and listens. Throws for a pool that overlaps, a
+// port in use, … The first time it leaves a worker token: printed once on a terminal, else in a 0600 file.
+std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths,
+                                               const NodeConfig& config, RequestTable& requests,
+                                               ControlEvents events);
 
 // Worker: joins with its token, or comes back with its certificate.
-std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
-                                                 RequestTable& requests, ControlEvents events);
+std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths,
+                                                 const NodeConfig& config, RequestTable& requests,
+                                                 ControlEvents events);
 
 }  // namespace rayctl::ray

@@ -1,10 +1,9 @@
 #include <unistd.h>
 
-#include <utility>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/encoding.h"
 #include "base/error.h"
@@ -37,7 +36,8 @@ net::AddressPlan plan_of(const Paths& paths, const NodeConfig& config) {
   if (!existing) return net::choose_plan(asked, net::host_networks());
   net::AddressPlan plan{net::parse_subnet(existing->pool), existing->node_prefix};
   if (asked && *asked != plan.pool)
-    throw Error("--pool: this cluster has {} and its pool is fixed (a new cluster: 'rayctl node reset')", existing->pool);
+    throw Error("--pool: this cluster has {} and its pool is fixed (a new cluster: 'rayctl node reset')",
+                existing->pool);
   net::check_pool(plan.pool, net::host_networks());
   return plan;
 }
@@ -58,8 +58,8 @@ std::string load_or_make_ray_token(const Paths& paths) {
 
 class HeadControl : public NodeControl {
  public:
-  HeadControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config, RequestTable& requests,
-              ControlEvents events)
+  HeadControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
+              RequestTable& requests, ControlEvents events)
       : io_(io), paths_(paths), config_(config), events_(std::move(events)) {
     net::AddressPlan plan = plan_of(paths, config);
     Cluster wanted;
@@ -73,16 +73,20 @@ class HeadControl : public NodeControl {
     facts.role = Role::head;
     facts.name = config.name;
     facts.underlay = own_underlay(config);
-    state_ = ClusterState::open(paths, wanted, facts, [plan](uint32_t slot) { return addresses_of(plan, slot); }, {}, current_time());
+    state_ = ClusterState::open(
+        paths, wanted, facts, [plan](uint32_t slot) { return addresses_of(plan, slot); }, {}, current_time());
     ray_token_ = load_or_make_ray_token(paths);
     requests.on("ray.token", Access::node, [this](const Request&, const ChannelPtr& channel) {
       channel->respond({{"token", ray_token_}});
     });
     ServerConfig server;
     bool v6 = config.listen_host.find(':') != std::string::npos;
-    server.listen = fmt::format("{}:{}", v6 ? "[" + config.listen_host + "]" : config.listen_host, config.listen_port);
+    server.listen =
+        fmt::format("{}:{}", v6 ? "[" + config.listen_host + "]" : config.listen_host, config.listen_port);
     ServerCallbacks callbacks;
-    callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) { events_.on_view(view); };
+    callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) {
+      events_.on_view(view);
+    };
     callbacks.on_report = [this](const std::string& id, const Json& report) { take_report(id, report); };
     server_ = std::make_unique<ControlServer>(io, *state_, requests, server, std::move(callbacks));
   }
@@ -99,9 +103,12 @@ class HeadControl : public NodeControl {
   void report(const NodeReport& report) override { reports_[state_->self().id] = report; }
   std::string trouble() const override { return ""; }
   const std::map<std::string, NodeReport>& reports() const override { return reports_; }
-  bool connected(const std::string& id) const override { return id == state_->self().id || server_->connected(id); }
+  bool connected(const std::string& id) const override {
+    return id == state_->self().id || server_->connected(id);
+  }
 
-  void forward(const std::string& id, const ChannelPtr& channel, std::string_view name, const nlohmann::json& body) override {
+  void forward(const std::string& id, const ChannelPtr& channel, std::string_view name,
+               const nlohmann::json& body) override {
     ConnectionPtr connection = server_->connection(id);
     if (!connection) throw Error("cannot reach node '{}': it is not connected to the head now", name_of(id));
     relay(channel, connection, name, body);
@@ -129,9 +136,11 @@ class HeadControl : public NodeControl {
     uint32_t uses = static_cast<uint32_t>(std::max<uint64_t>(config_.workers, 1));
     Token token = state_->create_token(Role::worker, first_token_lifetime, uses, wall_now());
     std::string validity = fmt::format("valid for 1 h and {} worker{}", uses, uses == 1 ? "" : "s");
-    std::string line = fmt::format("rayctl node --role worker --join {}:{}", state_->self().underlay, server_->port());
+    std::string line =
+        fmt::format("rayctl node --role worker --join {}:{}", state_->self().underlay, server_->port());
     if (isatty(STDERR_FILENO) && isatty(STDIN_FILENO)) {
-      info("worker token, {}, shown once:\n    {}\non each worker: RAYCTL_TOKEN=… {}", validity, format_token(token), line);
+      info("worker token, {}, shown once:\n    {}\non each worker: RAYCTL_TOKEN=… {}", validity,
+           format_token(token), line);
     } else {
       std::string path = write_token_file(paths_, token);
       info("worker token, {}, is in {}; on each worker: {} --token-file FILE", validity, path, line);
@@ -150,8 +159,9 @@ class HeadControl : public NodeControl {
 
 }  // namespace
 
-std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
-                                               RequestTable& requests, ControlEvents events) {
+std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths,
+                                               const NodeConfig& config, RequestTable& requests,
+                                               ControlEvents events) {
   return std::make_unique<HeadControl>(io, paths, config, requests, std::move(events));
 }
 

@@ -1,8 +1,7 @@
-#include <utility>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -18,15 +17,17 @@ namespace {
 
 class WorkerControl : public NodeControl {
  public:
-  WorkerControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config, RequestTable& requests,
-                ControlEvents events)
+  WorkerControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
+                RequestTable& requests, ControlEvents events)
       : io_(io), ray_token_path_(join(cluster_directory(paths), "ray-token")), events_(std::move(events)) {
     ClientConfig client;
     bool v6 = config.join_host.find(':') != std::string::npos;
-    client.head = fmt::format("{}:{}", v6 ? "[" + config.join_host + "]" : config.join_host, config.join_port);
+    client.head =
+        fmt::format("{}:{}", v6 ? "[" + config.join_host + "]" : config.join_host, config.join_port);
     client.token = read_token(config.token_file);
     client.facts.name = config.name;
-    if (!config.advertise.empty()) client.facts.underlay = net::to_string(net::parse_address(config.advertise));
+    if (!config.advertise.empty())
+      client.facts.underlay = net::to_string(net::parse_address(config.advertise));
     ClientCallbacks callbacks;
     callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) { take_view(view); };
     callbacks.on_connected = events_.on_connected;
@@ -57,12 +58,13 @@ class WorkerControl : public NodeControl {
       boost::asio::post(io_, [done = std::move(done), token = *token] { done(token, ""); });
       return;
     }
-    client_->request("ray.token", nlohmann::json::object(), [this, done = std::move(done)](const Reply& reply) {
-      if (!reply.ok()) return done("", reply.error);
-      std::string token = reply.value().at("token").string();
-      replace_file(ray_token_path_, token, 0600);
-      done(token, "");
-    });
+    client_->request("ray.token", nlohmann::json::object(),
+                     [this, done = std::move(done)](const Reply& reply) {
+                       if (!reply.ok()) return done("", reply.error);
+                       std::string token = reply.value().at("token").string();
+                       replace_file(ray_token_path_, token, 0600);
+                       done(token, "");
+                     });
   }
 
  private:
@@ -88,8 +90,9 @@ class WorkerControl : public NodeControl {
 
 }  // namespace
 
-std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
-                                                 RequestTable& requests, ControlEvents events) {
+std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths,
+                                                 const NodeConfig& config, RequestTable& requests,
+                                                 ControlEvents events) {
   return std::make_unique<WorkerControl>(io, paths, config, requests, std::move(events));
 }
 

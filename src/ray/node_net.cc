@@ -1,11 +1,10 @@
 #include "ray/node_net.h"
 
 #include <algorithm>
-#include <utility>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -24,7 +23,8 @@ constexpr auto names_deadline = std::chrono::seconds(10);
 
 }  // namespace
 
-net::NodeNetwork wanted_network(const ClusterView& view, const Node& self, const std::vector<net::Attachment>& containers) {
+net::NodeNetwork wanted_network(const ClusterView& view, const Node& self,
+                                const std::vector<net::Attachment>& containers) {
   net::NodeNetwork wanted;
   wanted.overlay.pool = net::parse_subnet(view.cluster.pool);
   wanted.overlay.subnet = net::parse_subnet(self.subnet);
@@ -32,14 +32,17 @@ net::NodeNetwork wanted_network(const ClusterView& view, const Node& self, const
   wanted.containers = containers;
   for (const auto& [id, node] : view.nodes) {
     if (id == self.id || node.underlay.empty()) continue;
-    net::Peer peer{.name = node.name, .subnet = net::parse_subnet(node.subnet), .underlay = net::parse_address(node.underlay)};
+    net::Peer peer{.name = node.name,
+                   .subnet = net::parse_subnet(node.subnet),
+                   .underlay = net::parse_address(node.underlay)};
     peer.mac = node.vtep_mac.empty() ? net::vtep_mac(peer.subnet) : net::parse_mac(node.vtep_mac);
     wanted.overlay.peers.push_back(peer);
   }
   return wanted;
 }
 
-net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers, uint64_t version) {
+net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers,
+                           uint64_t version) {
   net::DnsTable table;
   table.version = version;
   table.pools = {net::parse_subnet(view.cluster.pool)};
@@ -53,7 +56,11 @@ net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attac
 
 struct NodeNet::State {
   State(asio::io_context& io, const Paths& paths, const std::string& binary)
-      : run_dir(paths.run_dir), reconciler(paths.run_dir), dns(paths.run_dir, binary), events(io, reconciler.event_fd()), timer(io) {}
+      : run_dir(paths.run_dir),
+        reconciler(paths.run_dir),
+        dns(paths.run_dir, binary),
+        events(io, reconciler.event_fd()),
+        timer(io) {}
   ~State() { events.release(); }  // the fd is the reconciler's
 
   void apply() {
@@ -77,7 +84,9 @@ struct NodeNet::State {
     try {
       if (!self) return;
       net::Reconciled done = reconciler.reconcile(wanted_network(view, *self, containers));
-      if (!done.changes.empty()) warn("network: repaired {} ({}): {}", done.changes.size() == 1 ? "one thing" : "several things", why, fmt::format("{}", fmt::join(done.changes, ", ")));
+      if (!done.changes.empty())
+        warn("network: repaired {} ({}): {}", done.changes.size() == 1 ? "one thing" : "several things", why,
+             fmt::format("{}", fmt::join(done.changes, ", ")));
       problems = done.problems;
       if (std::string said = dns.ensure(); !said.empty()) info("names: {}", said);
       last_failure.clear();
@@ -88,11 +97,12 @@ struct NodeNet::State {
   }
 
   void watch() {
-    events.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-      if (error) return;
-      if (reconciler.drain_events()) repair_soon();
-      watch();
-    });
+    events.async_wait(asio::posix::stream_descriptor::wait_read,
+                      [this](const boost::system::error_code& error) {
+                        if (error) return;
+                        if (reconciler.drain_events()) repair_soon();
+                        watch();
+                      });
   }
 
   void repair_soon() {
@@ -148,7 +158,8 @@ net::Attachment NodeNet::attach(const std::string& container_id) {
   State& s = *state_;
   if (!s.self) throw Error("cannot attach a container: this node has no address yet");
   net::Netns netns = net::Netns::create(s.run_dir, container_id);
-  net::Attachment attachment = net::attachment(container_id, netns.path(), net::parse_subnet(s.self->subnet), 0, s.mtu);
+  net::Attachment attachment =
+      net::attachment(container_id, netns.path(), net::parse_subnet(s.self->subnet), 0, s.mtu);
   std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });
   s.containers.push_back(attachment);
   s.apply();
@@ -165,7 +176,9 @@ void NodeNet::detach(const std::string& container_id) {
   net::Netns::remove(s.run_dir, container_id);
 }
 
-const std::vector<std::string>& NodeNet::problems() const { return state_->problems; }
+const std::vector<std::string>& NodeNet::problems() const {
+  return state_->problems;
+}
 
 void NodeNet::remove() {
   State& s = *state_;

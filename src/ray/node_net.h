@@ -1,4 +1,5 @@
-// A node's network as its cluster wants it: the view turned into links, routes, rules and names, kept that way.
+// A node's network as its cluster wants it: the view turned into links, routes, rules and names, kept that
+// way.
 #pragma once
 
 #include <functional>
@@ -18,8 +19,10 @@ class io_context;
 namespace rayctl::ray {
 
 // Pure: what the kernel and the name server should hold on the node `self`.
-net::NodeNetwork wanted_network(const ClusterView& view, const Node& self, const std::vector<net::Attachment>& containers);
-net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers, uint64_t version);
+net::NodeNetwork wanted_network(const ClusterView& view, const Node& self,
+                                const std::vector<net::Attachment>& containers);
+net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers,
+                           uint64_t version);
 
 class NodeNet {
  public:
@@ -29,7 +32,8 @@ class NodeNet {
 
   // From now on the kernel is kept at this; applied at once. Throws when the kernel refuses.
   void update(const ClusterView& view, const Node& self);
-  // The container's namespace and link; the same values at each start. Applied at once, its names are served on return.
+  // The container's namespace and link; the same values at each start. Applied at once, its names are served
+  // on return.
   net::Attachment attach(const std::string& container_id);
   void detach(const std::string& container_id);
   const std::vector<std::string>& problems() const;  // what the reconciler can't put right, for status
