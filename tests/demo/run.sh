@@ -38,7 +38,7 @@ phases=()
 phase() {  # NAME: says how long it took since the one before
   local now
   now=$(date +%s.%N)
-  phases+=("$(printf '%-28s %6.1f s' "$1" "$(echo "$now - $started" | bc)")")
+  phases+=("$(printf '%-28s %6.1f s' "$1" "$(awk "BEGIN {print $now - $started}")")")
   started=$now
 }
 say() { printf '\n== %s\n' "$*"; }
