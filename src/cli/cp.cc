@@ -35,13 +35,21 @@ Place parse_place(const std::string& text) {
 }
 
 // Runs rayctl's own copier in the container, as root there, as docker's does.
-void run_copier(const Globals& globals, const std::string& container, std::vector<std::string> argv, int in, const Sink& out) {
+void run_copier(const Globals& globals, const std::string& container, std::vector<std::string> argv, int in,
+                const Sink& out) {
   std::string errors;
   argv.insert(argv.begin(), ray::init_path);
-  nlohmann::json body = {{"target", container}, {"argv", argv},   {"tty", false}, {"user", "0:0"},
-                         {"workdir", "/"},      {"interactive", in >= 0}, {"env", nlohmann::json::array()}};
-  Json reply = ray::ControlSocket::connect(globals.paths.run_dir)
-                   .run("exec", body, {.in = in, .out = out, .err = [&](Bytes bytes) { errors += as_text(bytes).substr(0, 4096); }});
+  nlohmann::json body = {{"target", container},
+                         {"argv", argv},
+                         {"tty", false},
+                         {"user", "0:0"},
+                         {"workdir", "/"},
+                         {"interactive", in >= 0},
+                         {"env", nlohmann::json::array()}};
+  Json reply =
+      ray::ControlSocket::connect(globals.paths.run_dir)
+          .run("exec", body,
+               {.in = in, .out = out, .err = [&](Bytes bytes) { errors += as_text(bytes).substr(0, 4096); }});
   if (reply.at("code").integer() != 0) throw Error("{}: {}", container, printable(trim(errors)));
 }
 
@@ -89,7 +97,8 @@ void copy_out(const Globals& globals, const Copy& c, const Place& from) {
   try {
     receiver.join();
   } catch (const Error&) {
-    if (!failure) failure = std::current_exception();  // a broken stream is only the other side's failure seen from here
+    if (!failure)
+      failure = std::current_exception();  // a broken stream is only the other side's failure seen from here
   }
   if (failure) std::rethrow_exception(failure);
 }
@@ -120,7 +129,8 @@ int copy(const Globals& globals, const Copy& c) {
   Place from = parse_place(c.source), to = parse_place(c.dest);
   if (from.container.empty() == to.container.empty())
     throw UsageError("rayctl cp: exactly one of '{}' and '{}' must be CONTAINER:PATH", c.source, c.dest);
-  if ((from.container.empty() ? to : from).path.empty()) throw UsageError("rayctl cp: the path after ':' is empty");
+  if ((from.container.empty() ? to : from).path.empty())
+    throw UsageError("rayctl cp: the path after ':' is empty");
   if (from.container.empty())
     copy_in(globals, c, to);
   else
@@ -135,8 +145,10 @@ Command cp_command() {
   return {.name = "cp",
           .group = Group::node,
           .summary = "Copy files between a container and this machine",
-          .description = "As docker's: a directory that exists gets the source inside, another name becomes the source's name, and\n"
-                         "'DIR/.' means what is in DIR. '-' is a tar stream on stdin or stdout.",
+          .description =
+              "As docker's: a directory that exists gets the source inside, another name becomes the "
+              "source's name, and\n"
+              "'DIR/.' means what is in DIR. '-' is a tar stream on stdin or stdout.",
           .arguments = {flag("-a,--archive", c->archive, "keep owners"),
                         flag("-L,--follow-link", c->follow, "copy what a symlink at SOURCE points to"),
                         required(positional("SOURCE", &c->source, "PATH or CONTAINER:PATH")),

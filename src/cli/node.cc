@@ -31,18 +31,25 @@ std::vector<Argument> node_arguments(Node& n) {
   ray::NodeOptions& f = n.flags;
   return {
       choice("--role", {"head", "worker"}, &f.role, "what this machine is in the cluster"),
-      option("--config", "FILE", &n.config, "read flags from a JSON file (default /etc/rayctl/node.json, where it exists); a flag wins"),
+      option("--config", "FILE", &n.config,
+             "read flags from a JSON file (default /etc/rayctl/node.json, where it exists); a flag wins"),
       option("--image", "NAME", &f.image, "the image that Ray runs in; workers take the head's"),
       option("--workers", "N", &f.workers, "head: how many workers make the cluster whole (default 0)"),
       option("--prefix", "NAME", &f.prefix, "head: names are NAME-ms-0 and NAME-wk-N (default ray)"),
       option("--name", "NAME", &f.name, "this node's name instead of the assigned one"),
-      option("--listen", "[HOST][:PORT]", &f.listen, "head: where the control API listens (default 0.0.0.0:7443, TCP)"),
-      option("--advertise", "ADDRESS", &f.advertise, "the address at which other nodes reach this one (default: the route's)"),
-      option("--pool", "SUBNET", &f.pool, "head: containers' addresses (default: the first free of 10.64.0.0/12, …), fixed at creation"),
-      option("--overlay", "MODE", &f.overlay, "head: the network between nodes: vxlan (UDP port 8472, not encrypted)"),
+      option("--listen", "[HOST][:PORT]", &f.listen,
+             "head: where the control API listens (default 0.0.0.0:7443, TCP)"),
+      option("--advertise", "ADDRESS", &f.advertise,
+             "the address at which other nodes reach this one (default: the route's)"),
+      option("--pool", "SUBNET", &f.pool,
+             "head: containers' addresses (default: the first free of 10.64.0.0/12, …), fixed at creation"),
+      option("--overlay", "MODE", &f.overlay,
+             "head: the network between nodes: vxlan (UDP port 8472, not encrypted)"),
       option("--join", "HOST[:PORT]", &f.join, "worker: the head"),
-      option("--token-file", "FILE|-", &f.token_file, "worker: where the join token is read from (or set RAYCTL_TOKEN)"),
-      option("--memory", "SIZE", &n.memory, "the container's limit (default: this machine's less the larger of 1 GiB and 10 %)"),
+      option("--token-file", "FILE|-", &f.token_file,
+             "worker: where the join token is read from (or set RAYCTL_TOKEN)"),
+      option("--memory", "SIZE", &n.memory,
+             "the container's limit (default: this machine's less the larger of 1 GiB and 10 %)"),
       option("--cpus", "N", &f.cpus, "the container's CPUs, fractions allowed (default: all)"),
       option("--shm-size", "SIZE", &n.shm_size, "size of /dev/shm, part of the memory (default 35 % of it)"),
       option("--entrypoint", "PATH", &f.entrypoint, "instead of the image's; '' drops it"),
@@ -50,19 +57,23 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--job", "COMMAND", &f.job, "head: run once all workers are in"),
       option("--stop-grace", "TIME", &f.stop_grace, "between TERM and KILL (default 35s: Ray drains for 30)"),
       option("--registry-auth", "FILE", &f.registry_auth, "a docker config.json with the registry's login"),
-      option("--registry-ca", "FILE", &f.registry_ca, "certificates that the registry's may be signed by, beside the system's"),
-      option("--insecure-registry", "HOST[:PORT]", &f.insecure_registries, "allow plain HTTP to this registry; may be repeated"),
+      option("--registry-ca", "FILE", &f.registry_ca,
+             "certificates that the registry's may be signed by, beside the system's"),
+      option("--insecure-registry", "HOST[:PORT]", &f.insecure_registries,
+             "allow plain HTTP to this registry; may be repeated"),
   };
 }
 
 Command stop_node_command() {
-  return {.name = "stop",
-          .summary = "Stop this node's containers, names and links; keep images, keys and membership",
-          .examples = {{"rayctl node stop", "before a reboot, or when the supervisor was ended and its containers should end too"}},
-          .run = [](const Globals& globals) {
-            ray::stop_node(globals.paths);
-            return 0;
-          }};
+  return {
+      .name = "stop",
+      .summary = "Stop this node's containers, names and links; keep images, keys and membership",
+      .examples = {{"rayctl node stop",
+                    "before a reboot, or when the supervisor was ended and its containers should end too"}},
+      .run = [](const Globals& globals) {
+        ray::stop_node(globals.paths);
+        return 0;
+      }};
 }
 
 Command reset_command() {
@@ -70,7 +81,8 @@ Command reset_command() {
   return {.name = "reset",
           .summary = "Remove everything of this node: containers, images, keys, links and systemd units",
           .arguments = {flag("-y,--yes", *yes, "don't ask")},
-          .examples = {{"rayctl node reset --yes", "this machine forgets its cluster; the cluster forgets it a day later"}},
+          .examples = {{"rayctl node reset --yes",
+                        "this machine forgets its cluster; the cluster forgets it a day later"}},
           .run = [yes](const Globals& globals) {
             ray::reset_node(globals.paths, *yes ? ray::Confirm::given : ray::Confirm::ask);
             return 0;
@@ -81,15 +93,19 @@ Command reset_command() {
 
 Command node_command() {
   auto n = std::make_shared<Node>();
-  Command command{.name = "node",
-                  .group = Group::node,
-                  .summary = "Supervise this machine: join the cluster, build the overlay, run Ray",
-                  .description = "Runs in the foreground until SIGINT or SIGTERM. Containers outlive it: the next start takes them over.\n"
-                                 "Ports: TCP 7443 on the head, UDP 8472 on every node; Ray's own are reachable in the overlay only.",
-                  .arguments = node_arguments(*n),
-                  .examples = {{"rayctl node --role head --image registry:5000/ray --workers 2 --overlay vxlan", "makes a cluster"},
-                               {"rayctl node --role worker --join 10.0.0.1 --token-file token", "joins it"}},
-                  .run = [n](const Globals& globals) { return node(globals, *n); }};
+  Command command{
+      .name = "node",
+      .group = Group::node,
+      .summary = "Supervise this machine: join the cluster, build the overlay, run Ray",
+      .description =
+          "Runs in the foreground until SIGINT or SIGTERM. Containers outlive it: the next start takes them "
+          "over.\n"
+          "Ports: TCP 7443 on the head, UDP 8472 on every node; Ray's own are reachable in the overlay only.",
+      .arguments = node_arguments(*n),
+      .examples = {{"rayctl node --role head --image registry:5000/ray --workers 2 --overlay vxlan",
+                    "makes a cluster"},
+                   {"rayctl node --role worker --join 10.0.0.1 --token-file token", "joins it"}},
+      .run = [n](const Globals& globals) { return node(globals, *n); }};
   command.commands = {stop_node_command(), reset_command()};
   return command;
 }

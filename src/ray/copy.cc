@@ -23,7 +23,8 @@ using Writer = std::unique_ptr<archive, decltype([](archive* a) { archive_write_
 using Entry = std::unique_ptr<archive_entry, decltype([](archive_entry* e) { archive_entry_free(e); })>;
 
 void must(archive* a, int code, std::string_view what) {
-  if (code < ARCHIVE_WARN) throw Error("cannot {}: {}", what, archive_error_string(a) ? archive_error_string(a) : "unknown");
+  if (code < ARCHIVE_WARN)
+    throw Error("cannot {}: {}", what, archive_error_string(a) ? archive_error_string(a) : "unknown");
 }
 
 std::string last_name(std::string_view path) {
@@ -52,7 +53,8 @@ class Sender {
  public:
   explicit Sender(int out_fd) : writer_(archive_write_new()) {
     archive_write_set_format_pax_restricted(writer_.get());
-    archive_write_set_options(writer_.get(), "hdrcharset=BINARY");  // names are bytes: no locale in a static binary
+    archive_write_set_options(writer_.get(),
+                              "hdrcharset=BINARY");  // names are bytes: no locale in a static binary
     archive_write_set_bytes_per_block(writer_.get(), 64 << 10);
     archive_write_set_bytes_in_last_block(writer_.get(), 1);
     must(writer_.get(), archive_write_open_fd(writer_.get(), out_fd), "write the stream");
@@ -66,16 +68,19 @@ class Sender {
     Entry entry{archive_entry_new()};
     archive_entry_copy_stat(entry.get(), &info);
     archive_entry_set_pathname(entry.get(), as.c_str());
-    if (S_ISLNK(info.st_mode)) archive_entry_set_symlink(entry.get(), link_target(directory, name, as).c_str());
+    if (S_ISLNK(info.st_mode))
+      archive_entry_set_symlink(entry.get(), link_target(directory, name, as).c_str());
     Fd file;
     if (S_ISREG(info.st_mode)) {
-      auto [it, fresh] = info.st_nlink > 1 ? links_.try_emplace({info.st_dev, info.st_ino}, as) : std::pair{links_.end(), true};
+      auto [it, fresh] = info.st_nlink > 1 ? links_.try_emplace({info.st_dev, info.st_ino}, as)
+                                           : std::pair{links_.end(), true};
       if (!fresh) {
         archive_entry_set_size(entry.get(), 0);
         archive_entry_set_hardlink(entry.get(), it->second.c_str());
       } else {
         int follow = stat_flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0;
-        file = Fd{check(openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | follow), "cannot open '{}'", as)};
+        file = Fd{check(openat(directory, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | follow),
+                        "cannot open '{}'", as)};
       }
     }
     must(writer_.get(), archive_write_header(writer_.get(), entry.get()), "write the stream");
@@ -94,7 +99,8 @@ class Sender {
     return target;
   }
 
-  // A file that grows or shrinks meanwhile is sent at the size it had: cut, or filled with zeros by libarchive.
+  // A file that grows or shrinks meanwhile is sent at the size it had: cut, or filled with zeros by
+  // libarchive.
   void send_content(int fd, const std::string& as, uint64_t size) {
     std::vector<char> buffer(256 << 10);
     while (size > 0) {
@@ -102,7 +108,8 @@ class Sender {
       if (n < 0 && errno == EINTR) continue;
       check(n, "cannot read '{}'", as);
       if (n == 0) return;
-      if (archive_write_data(writer_.get(), buffer.data(), static_cast<size_t>(n)) < 0) must(writer_.get(), ARCHIVE_FATAL, "write the stream");
+      if (archive_write_data(writer_.get(), buffer.data(), static_cast<size_t>(n)) < 0)
+        must(writer_.get(), ARCHIVE_FATAL, "write the stream");
       size -= static_cast<uint64_t>(n);
     }
   }
@@ -147,15 +154,18 @@ void copy_send(const std::string& path, CopyLink link, int out_fd) {
   sender.finish();
 }
 
-CopyPlan plan_copy(std::string_view top, CopyKind source, const std::string& dest, CopyKind dest_kind, CopyKind parent_kind) {
+CopyPlan plan_copy(std::string_view top, CopyKind source, const std::string& dest, CopyKind dest_kind,
+                   CopyKind parent_kind) {
   std::string from(top);
   if (dest_kind == CopyKind::directory) return {dest, from, from};
   if (dest_kind == CopyKind::file) {
     if (source == CopyKind::directory) throw Error("cannot copy a directory onto '{}': it is a file", dest);
     if (dest.ends_with('/')) throw Error("cannot copy to '{}': it is not a directory", dest);
   } else {
-    if (parent_kind != CopyKind::directory) throw Error("cannot copy to '{}': its directory doesn't exist", dest);
-    if (dest.ends_with('/') && source == CopyKind::file) throw Error("cannot copy to '{}': no such directory", dest);
+    if (parent_kind != CopyKind::directory)
+      throw Error("cannot copy to '{}': its directory doesn't exist", dest);
+    if (dest.ends_with('/') && source == CopyKind::file)
+      throw Error("cannot copy to '{}': no such directory", dest);
   }
   return {parent_of(dest), from, last_name(dest)};
 }
@@ -166,8 +176,9 @@ void copy_receive(const std::string& dest, CopyOwner owner, int in_fd) {
   archive_read_set_options(reader.get(), "hdrcharset=BINARY");
   must(reader.get(), archive_read_open_fd(reader.get(), in_fd, 256 << 10), "read the stream");
   Writer disk{archive_write_disk_new()};
-  int flags = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
-              ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
+  int flags = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_UNLINK |
+              ARCHIVE_EXTRACT_SECURE_NODOTDOT | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
+              ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS;
   if (owner == CopyOwner::archive) flags |= ARCHIVE_EXTRACT_OWNER;
   archive_write_disk_set_options(disk.get(), flags);
   std::optional<CopyPlan> plan;
@@ -181,17 +192,20 @@ void copy_receive(const std::string& dest, CopyOwner owner, int in_fd) {
     if (!plan) {
       CopyKind source = archive_entry_filetype(entry) == AE_IFDIR ? CopyKind::directory : CopyKind::file;
       plan = plan_copy(first_component(path), source, dest, kind_of(dest), kind_of(parent_of(dest)));
-      check(chdir(plan->directory.c_str()), "cannot change to '{}'", plan->directory);  // the safe paths are relative
+      check(chdir(plan->directory.c_str()), "cannot change to '{}'",
+            plan->directory);  // the safe paths are relative
     }
     archive_entry_set_pathname(entry, renamed(path, *plan).c_str());
-    if (const char* link = archive_entry_hardlink(entry)) archive_entry_set_hardlink(entry, renamed(link, *plan).c_str());
+    if (const char* link = archive_entry_hardlink(entry))
+      archive_entry_set_hardlink(entry, renamed(link, *plan).c_str());
     must(disk.get(), archive_write_header(disk.get(), entry), fmt::format("write '{}'", path));
     const void* data = nullptr;
     size_t size = 0;
     la_int64_t offset = 0;
     while ((code = archive_read_data_block(reader.get(), &data, &size, &offset)) != ARCHIVE_EOF) {
       must(reader.get(), code, "read the stream");
-      must(disk.get(), static_cast<int>(archive_write_data_block(disk.get(), data, size, offset)), fmt::format("write '{}'", path));
+      must(disk.get(), static_cast<int>(archive_write_data_block(disk.get(), data, size, offset)),
+           fmt::format("write '{}'", path));
     }
     must(disk.get(), archive_write_finish_entry(disk.get()), fmt::format("write '{}'", path));
   }

@@ -1,14 +1,13 @@
 // Blocking work beside the loop: done by a small pool, its result comes back into the loop.
 #pragma once
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <exception>
 #include <functional>
 #include <optional>
 #include <utility>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/thread_pool.hpp>
 
 #include "base/error.h"
 
@@ -21,7 +20,8 @@ class Jobs {
 
   // `work` runs in the pool; then `done(result, error)` in the loop, `error` empty when it worked.
   template <class T>
-  void run(std::function<T()> work, std::function<void(std::optional<T> result, const std::string& error)> done) {
+  void run(std::function<T()> work,
+           std::function<void(std::optional<T> result, const std::string& error)> done) {
     boost::asio::post(pool_, [this, work = std::move(work), done = std::move(done)] {
       std::optional<T> result;
       std::string error;

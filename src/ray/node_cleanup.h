@@ -5,7 +5,8 @@
 
 namespace rayctl::ray {
 
-// Ends the supervisor (when one runs), then containers (TERM, grace, KILL), names, links, rules and namespaces.
+// Ends the supervisor (when one runs), then containers (TERM, grace, KILL), names, links, rules and
+// namespaces.
 void stop_node(const Paths& paths);
 
 enum class Confirm { ask, given };

@@ -23,7 +23,8 @@ bool has_file_system(const std::string& name) {
   utsname system{};
   check(uname(&system), "cannot read the kernel's release");
   for (const char* ending : {"ko", "ko.xz", "ko.zst", "ko.gz"})
-    if (exists(fmt::format("/lib/modules/{}/kernel/fs/{}fs/{}.{}", system.release, name, name, ending))) return true;
+    if (exists(fmt::format("/lib/modules/{}/kernel/fs/{}fs/{}.{}", system.release, name, name, ending)))
+      return true;
   return false;
 }
 
@@ -50,7 +51,8 @@ std::vector<std::string> missing_features() {
 }
 
 void preflight() {
-  if (!running_as_root()) throw Error("cannot run a node: it needs root for containers and links: type it with sudo in front");
+  if (!running_as_root())
+    throw Error("cannot run a node: it needs root for containers and links: type it with sudo in front");
   if (std::vector<std::string> missing = missing_features(); !missing.empty())
     throw Error("cannot run a node: this machine lacks {}", fmt::join(missing, "; "));
 }

@@ -24,7 +24,8 @@ void sd_notify(std::string_view state) {
   if (path[0] == '@') to.sun_path[0] = '\0';  // an abstract address
   Fd socket_fd{socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
   auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-  if (!socket_fd || sendto(socket_fd.get(), state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&to), size) < 0)
+  if (!socket_fd || sendto(socket_fd.get(), state.data(), state.size(), MSG_NOSIGNAL,
+                           reinterpret_cast<sockaddr*>(&to), size) < 0)
     warn("cannot tell systemd '{}': {}", state, SysError::describe(errno));
 }
 

@@ -1,0 +1,182 @@
+#include "ray/node_requests.h"
+
+#include <fmt/ranges.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/error.h"
+
+namespace rayctl::ray {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr auto wait_interval = std::chrono::milliseconds(200);
+
+std::vector<PlacedContainer> all_containers(const RequestContext& context) {
+  std::vector<PlacedContainer> all;
+  ClusterView view = context.control.view();
+  for (const auto& [id, node] : view.nodes) {
+    auto report = context.control.reports().find(id);
+    if (report == context.control.reports().end() || !report->second.container) continue;
+    all.push_back({node.name, node.role, *report->second.container});
+  }
+  return all;
+}
+
+nlohmann::json ps(const RequestContext& context) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const PlacedContainer& c : all_containers(context)) {
+    nlohmann::json item = to_json(c.container);
+    item["node"] = c.node;
+    item["role"] = role_name(c.role);
+    list.push_back(std::move(item));
+  }
+  return {{"containers", std::move(list)}};
+}
+
+nlohmann::json status(const RequestContext& context) {
+  ClusterView view = context.control.view();
+  nlohmann::json nodes = nlohmann::json::array();
+  const Node* self = context.control.self();
+  bool head = self && self->role == Role::head;
+  for (const auto& [id, node] : view.nodes) {
+    if (!head && !(self && id == self->id)) continue;  // a worker speaks for itself
+    nlohmann::json item = {{"name", node.name},
+                           {"id", id},
+                           {"role", role_name(node.role)},
+                           {"status", status_name(node.status)},
+                           {"address", node.address},
+                           {"subnet", node.subnet},
+                           {"underlay", node.underlay}};
+    if (auto report = context.control.reports().find(id); report != context.control.reports().end())
+      item["report"] = to_json(report->second);
+    nodes.push_back(std::move(item));
+  }
+  nlohmann::json answer = {{"nodes", std::move(nodes)}};
+  answer["cluster"] = {{"id", view.cluster.id},           {"image", view.cluster.image},
+                       {"overlay", view.cluster.overlay}, {"encrypted", view.cluster.overlay != "vxlan"},
+                       {"pool", view.cluster.pool},       {"prefix", view.cluster.prefix},
+                       {"workers", view.cluster.workers}, {"epoch", view.epoch}};
+  if (std::string trouble = context.control.trouble(); !trouble.empty()) answer["head"] = trouble;
+  if (!context.net.problems().empty()) answer["network"] = context.net.problems();
+  if (head)
+    if (Wholeness w = wholeness(view, context.control.reports()); !w.whole) answer["missing"] = w.missing;
+  return answer;
+}
+
+// Answers once all are healthy, or fails when the time is up.
+void wait_for_whole(const std::shared_ptr<RequestContext>& context, const ChannelPtr& channel,
+                    std::chrono::steady_clock::time_point deadline) {
+  auto timer = std::make_shared<asio::steady_timer>(context->io);
+  auto look = std::make_shared<std::function<void()>>();
+  *look = [context, channel, deadline, timer, look] {
+    if (channel->closed()) return *look = nullptr, void();
+    Wholeness w = wholeness(context->control.view(), context->control.reports());
+    bool late = std::chrono::steady_clock::now() >= deadline;
+    if (w.whole || late) {
+      if (w.whole)
+        channel->respond(nlohmann::json::object());
+      else
+        channel->fail(fmt::format("not all nodes are healthy: {}", w.missing));
+      asio::post(context->io, [look] { *look = nullptr; });  // breaks the cycle once this call is over
+      return;
+    }
+    timer->expires_after(wait_interval);
+    timer->async_wait([look](const boost::system::error_code& error) {
+      if (!error && *look) (*look)();
+    });
+  };
+  (*look)();
+}
+
+// Runs `own` when the target is this node's container, else passes the request on to its node.
+void route(const std::shared_ptr<RequestContext>& context, const Request& request, const ChannelPtr& channel,
+           const std::function<void()>& own) {
+  const Node* self = context->control.self();
+  if (!self) throw Error("cannot look for containers: this node hasn't joined its cluster yet");
+  std::string target = request.body.at("target").string();
+  // From the head the target is resolved already.
+  std::vector<PlacedContainer> all = all_containers(*context);
+  const PlacedContainer& found = find_container(all, target);
+  if (found.node == self->name) return own();
+  ClusterView view = context->control.view();
+  const Node* node = find_node(view, found.node);
+  if (!node) throw Error("cannot find node '{}'", found.node);
+  context->control.forward(node->id, channel, request.name, request.body.raw());
+}
+
+void answer_id(const RequestContext& context, const ChannelPtr& channel, const std::string& error) {
+  if (!error.empty()) return channel->fail(error);
+  const auto& container = context.unit.report().container;
+  channel->respond({{"id", container ? container->id : ""}});
+}
+
+}  // namespace
+
+Wholeness wholeness(const ClusterView& view, const std::map<std::string, NodeReport>& reports) {
+  uint32_t healthy_workers = 0;
+  bool head_healthy = false;
+  std::vector<std::string> others;
+  for (const auto& [id, node] : view.nodes) {
+    if (!node.present()) {
+      others.push_back(fmt::format("{} is {}", node.name, status_name(node.status)));
+      continue;
+    }
+    auto report = reports.find(id);
+    bool healthy = report != reports.end() && report->second.stage == Stage::healthy;
+    if (!healthy)
+      others.push_back(fmt::format("{} is {}", node.name,
+                                   report == reports.end() ? "joining" : stage_name(report->second.stage)));
+    else if (node.role == Role::head)
+      head_healthy = true;
+    else
+      ++healthy_workers;
+  }
+  Wholeness w;
+  w.whole = head_healthy && healthy_workers >= view.cluster.workers;
+  if (w.whole) return w;
+  w.missing = fmt::format("{} of {} workers {} healthy", healthy_workers, view.cluster.workers,
+                          healthy_workers == 1 ? "is" : "are");
+  if (!others.empty()) w.missing += fmt::format("; {}", fmt::join(others, ", "));
+  return w;
+}
+
+void register_node_requests(RequestTable& requests, const std::shared_ptr<RequestContext>& context) {
+  requests.on("ps", Access::operate,
+              [context](const Request&, const ChannelPtr& channel) { channel->respond(ps(*context)); });
+  requests.on("status", Access::operate,
+              [context](const Request&, const ChannelPtr& channel) { channel->respond(status(*context)); });
+  requests.on("wait", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
+    auto seconds = std::chrono::seconds(std::min<uint64_t>(request.body.at("seconds").size(), 7 * 24 * 3600));
+    wait_for_whole(context, channel, std::chrono::steady_clock::now() + seconds);
+  });
+  requests.on("logs", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
+    route(context, request, channel, [&] { context->unit.logs(request.body, channel); });
+  });
+  requests.on("exec", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
+    route(context, request, channel, [&] { context->unit.exec(request.body, channel); });
+  });
+  requests.on("stop", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
+    route(context, request, channel, [&] {
+      context->unit.stop(
+          [context, channel](const std::string& error) { answer_id(*context, channel, error); });
+    });
+  });
+  requests.on("restart", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
+    route(context, request, channel, [&] {
+      context->unit.restart(
+          [context, channel](const std::string& error) { answer_id(*context, channel, error); });
+    });
+  });
+  requests.on("node.stop", Access::admin, [context](const Request&, const ChannelPtr& channel) {
+    channel->respond(nlohmann::json::object());
+    asio::post(context->io, context->shut_down);
+  });
+}
+
+}  // namespace rayctl::ray

@@ -1,0 +1,149 @@
+#include "ray/supervisor.h"
+
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "ray/control_local.h"
+#include "ray/jobs.h"
+#include "ray/node_control.h"
+#include "ray/node_net.h"
+#include "ray/node_requests.h"
+#include "ray/preflight.h"
+#include "ray/ray_unit.h"
+#include "ray/sd_notify.h"
+#include "run/sealed.h"
+
+namespace rayctl::ray {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// One supervisor a state directory: two would fight over containers and links.
+FileLock lock_state(const Paths& paths) {
+  make_directories(paths.state_dir, 0700);
+  make_directories(paths.run_dir, 0755);
+  std::string path = join(paths.state_dir, "node.lock");
+  if (auto lock = FileLock::try_lock(path, LockKind::exclusive)) return std::move(*lock);
+  throw Error(
+      "cannot run a node: another 'rayctl node' uses '{}' (end that one, or give this one a --state-dir of "
+      "its own)",
+      paths.state_dir);
+}
+
+class Supervisor {
+ public:
+  Supervisor(const Paths& paths, const NodeConfig& config)
+      : config_(config),
+        lock_(lock_state(paths)),
+        sealed_(run::sealed_binary(paths.run_dir)),
+        jobs_(io_),
+        signals_(io_, SIGINT, SIGTERM),
+        net_(io_, paths, sealed_),
+        unit_(
+            {io_, jobs_, net_, paths, config, sealed_, [this](const NodeReport& report) { told(report); }}) {
+    ControlEvents events;
+    events.on_view = [this](const ClusterView& view) { view_changed(view); };
+    events.on_connected = [this] { info("the head is reached"); };
+    events.on_disconnected = [](const std::string& why) { debug("the head is not reached: {}", why); };
+    events.on_refused = [this](const std::string& why) { refused(why); };
+    control_ = config.role == Role::head
+                   ? make_head_control(io_, paths, config, requests_, std::move(events))
+                   : make_worker_control(io_, paths, config, requests_, std::move(events));
+    register_node_requests(requests_, std::make_shared<RequestContext>(RequestContext{
+                                          io_, *control_, unit_, net_, [this] { end(0, "stopping"); }}));
+    local_ = std::make_unique<LocalServer>(io_, paths.run_dir, requests_);
+  }
+
+  int run() {
+    std::signal(SIGPIPE, SIG_IGN);
+    signals_.async_wait([this](const boost::system::error_code& error, int number) {
+      if (error) return;
+      end(number == SIGINT ? static_cast<int>(ExitCode::interrupted) : 0,
+          "ending; containers go on running: 'rayctl node' takes them over again, 'rayctl node stop' stops "
+          "them");
+    });
+    unit_.set_stage(Stage::joining, "", "");
+    control_->start();
+    sd_notify("READY=1");
+    io_.run();
+    sd_notify("STOPPING=1");
+    if (!refusal_.empty()) throw Error("{}", refusal_);
+    return code_;
+  }
+
+ private:
+  void view_changed(const ClusterView& view) {
+    const Node* self = control_->self();
+    if (!self) return;
+    try {
+      net_.update(view, *self);
+    } catch (const Error& e) {
+      unit_.set_stage(Stage::failed, "network", e.message());
+      warn("network: {}", e.message());
+      return;
+    }
+    if (unit_.begun() || std::exchange(waiting_for_token_, true)) return;
+    info("this node is {}: address {}, subnet {}", self->name, self->address, self->subnet);
+    control_->ray_token([this](const std::string& token, const std::string& error) {
+      waiting_for_token_ = false;
+      const Node* now = control_->self();
+      if (!error.empty() || !now) return unit_.set_stage(Stage::joining, "", error);
+      unit_.begin(control_->view(), *now, token);
+    });
+  }
+
+  void told(const NodeReport& report) {
+    if (!control_) return;
+    control_->report(report);
+    sd_notify(fmt::format("STATUS={} {}", stage_name(report.stage), report.detail));
+  }
+
+  void refused(const std::string& why) {
+    if (unit_.begun()) {  // Ray may still be of use to someone: say so, and leave it to the operator
+      warn("the head refuses this node: {}", why);
+      return unit_.set_stage(unit_.report().stage, unit_.report().detail, why);
+    }
+    refusal_ = why;
+    io_.stop();
+  }
+
+  void end(int code, const char* words) {
+    code_ = code;
+    info("{}", words);
+    io_.stop();
+  }
+
+  NodeConfig config_;
+  FileLock lock_;
+  std::string sealed_;
+  asio::io_context io_{1};
+  Jobs jobs_;
+  asio::signal_set signals_;
+  RequestTable requests_;
+  NodeNet net_;
+  RayUnit unit_;
+  std::unique_ptr<NodeControl> control_;
+  std::unique_ptr<LocalServer> local_;
+  bool waiting_for_token_ = false;
+  int code_ = 0;
+  std::string refusal_;
+};
+
+}  // namespace
+
+int run_supervisor(const Paths& paths, const NodeConfig& config) {
+  preflight();
+  Paths whole{absolute(paths.state_dir), absolute(paths.run_dir)};
+  return Supervisor(whole, config).run();
+}
+
+}  // namespace rayctl::ray
