@@ -67,8 +67,6 @@ run::Defaults container_defaults(const ContainerInputs& in) {
   d.network = run::NetworkMode::join;
   d.network_namespace = in.netns;
   d.cgroups_path = in.cgroups_path;
-  d.cgroup_layout = in.cgroup_layout;
-  d.legacy_controllers = in.legacy_controllers;
   d.resources.memory.limit = static_cast<int64_t>(r.memory);
   d.resources.memory.swap = static_cast<int64_t>(r.memory);  // memory and swap together: no swap
   d.resources.cpu.period = cpu_period;

@@ -29,8 +29,6 @@ struct ContainerInputs {
   std::string init_binary;  // the sealed copy, on the host
   std::string netns;
   std::string cgroups_path;
-  run::CgroupLayout cgroup_layout;
-  std::vector<std::string> legacy_controllers;
 };
 
 constexpr const char* run_path = "/.rayctl/run";  // rayctl's own `run`, for images without one

@@ -1,0 +1,78 @@
+#include "ray/unit_record.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+
+namespace rayctl::ray {
+
+namespace {
+
+constexpr const char* file_name = "unit.json";
+
+UnitRecord parse_record(const Json& json) {
+  UnitRecord r;
+  r.id = json.at("id").string();
+  r.key = json.at("key").string();
+  r.image = json.at("image").string();
+  r.command = json.at("command").string();
+  r.address = json.at("address").string();
+  r.user.uid = static_cast<uint32_t>(json.at("uid").size());
+  r.user.gid = static_cast<uint32_t>(json.at("gid").size());
+  for (const Json& gid : json.at("groups").items()) r.user.additional_gids.push_back(static_cast<uint32_t>(gid.size()));
+  r.workdir = json.at("workdir").string();
+  r.env = json.at("env").strings();
+  r.created = WallTime(std::chrono::seconds(json.at("created").integer()));
+  r.restarts = json.at("restarts").size();
+  r.stopped = json.at("stopped").boolean();
+  return r;
+}
+
+}  // namespace
+
+std::string containers_directory(const Paths& paths) { return join(paths.state_dir, "containers"); }
+
+std::string container_directory(const Paths& paths, const std::string& id) { return join(containers_directory(paths), id); }
+
+std::optional<UnitRecord> load_unit(const Paths& paths) {
+  std::optional<UnitRecord> newest;
+  if (!exists(containers_directory(paths))) return newest;
+  for (const std::string& id : list_directory(containers_directory(paths))) {
+    std::string path = join(container_directory(paths, id), file_name);
+    std::optional<std::string> text = read_file_if_exists(path);
+    if (!text) continue;
+    try {
+      UnitRecord record = parse_record(Json::parse(*text, path));
+      if (!newest || record.created > newest->created) newest = std::move(record);
+    } catch (const Error& e) {
+      warn("container {}: {}", id.substr(0, 12), e.message());
+    }
+  }
+  return newest;
+}
+
+void save_unit(const Paths& paths, const UnitRecord& r) {
+  nlohmann::json json = {{"id", r.id},           {"key", r.key},         {"image", r.image},
+                         {"command", r.command}, {"address", r.address}, {"uid", r.user.uid},
+                         {"gid", r.user.gid},    {"groups", r.user.additional_gids}, {"workdir", r.workdir},
+                         {"env", r.env},         {"created", r.created.time_since_epoch().count()},
+                         {"restarts", r.restarts}, {"stopped", r.stopped}};
+  replace_file(join(container_directory(paths, r.id), file_name), json.dump(2), 0600);
+}
+
+std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image) {
+  nlohmann::json json = {{"image", image},
+                         {"role", role_name(ray.role)},
+                         {"address", ray.address},
+                         {"env", ray_environment(ray)},
+                         {"memory", ray.resources.memory},
+                         {"cpus", ray.resources.cpus},
+                         {"shm_size", ray.resources.shm_size},
+                         {"entrypoint", config.entrypoint ? nlohmann::json(*config.entrypoint) : nlohmann::json()}};
+  return hex(sha256(json.dump()));
+}
+
+}  // namespace rayctl::ray

@@ -1,0 +1,38 @@
+// What the supervisor remembers of its container, beside the container's own files: containers/<id>/unit.json.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/paths.h"
+#include "ray/container_plan.h"
+#include "ray/report.h"
+
+namespace rayctl::ray {
+
+struct UnitRecord {
+  std::string id;       // 64 hex digits
+  std::string key;      // of everything that made it: a container of another key is replaced
+  std::string image;    // as named
+  std::string command;  // "run head", for ps
+  std::string address;
+  run::User user = {};
+  std::string workdir = "/";
+  std::vector<std::string> env;  // the container's; execs get it too
+  WallTime created;
+  uint64_t restarts = 0;
+  bool stopped = false;  // by an operator: no restart until they say so
+};
+
+std::string containers_directory(const Paths& paths);
+std::string container_directory(const Paths& paths, const std::string& id);
+
+// The newest record in the state directory; empty when there is none. Damaged ones are skipped with a warning.
+std::optional<UnitRecord> load_unit(const Paths& paths);
+void save_unit(const Paths& paths, const UnitRecord& record);
+
+// Hex sha256 over what decides how the container is made.
+std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image);
+
+}  // namespace rayctl::ray
