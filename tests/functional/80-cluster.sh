@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# A head and two workers with real Ray on three "machines": joined, healthy, pi computed, then everything a user does to
+# it, and what must survive. The image is built from images/ (cached in RAYCTL_DEMO_CACHE).
+# timeout: 1200
+# network: host
+source "$(dirname "$0")/common.sh"
+need_root
+need network_namespaces overlayfs vxlan memory_12g disk_8g
+D=$T CACHE=${RAYCTL_DEMO_CACHE:-/var/cache/rayctl/demo}
+. "$top/tests/demo/lab.sh"
+
+# --- the image ---
+export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
+mkdir -p "$CACHE"
+build() { rayctl --state-dir "$CACHE" --run-dir "$T/build" build "$@"; }
+image=$lab_registry/ray:test
+bundle=/etc/ssl/certs/ca-certificates.crt
+build -t ray-base:bookworm -f "$top/images/base/Dockerfile" "$("$top/images/base/make-rootfs.sh")"
+SSL_CERT_FILE=$bundle build -t "$image" --ca-bundle host -f "$top/images/ray/Dockerfile" "$top"
+
+# --- the cluster ---
+make_lab vm0 vm1 vm2
+lab_start_registry
+DOCKER_CONFIG=$T/registry in_lab "$RAYCTL" --state-dir "$CACHE" --run-dir "$T/build" push --registry-ca "$T/registry/ca.pem" "$image"
+common=(--memory 4G --cpus 1 --registry-auth "$T/registry/config.json" --registry-ca "$T/registry/ca.pem")
+head=(--role head --image "$image" --workers 2 --overlay vxlan --job 'python -c "print(6 * 7, flush=True)"' "${common[@]}")
+start_node vm0 "${head[@]}"
+token=$T/vm0/state/cluster/worker-token
+wait_for 30 test -s "$token"
+equal "$(stat -c %a "$token")" 600 "the worker token's mode"
+for vm in vm1 vm2; do start_node $vm --role worker --join "$lab_network.10" --token-file "$token" "${common[@]}"; done
+node vm0 status --wait 5m
+
+# --- what people look at ---
+node vm0 status >status
+grep_quiet 'overlay vxlan \(not encrypted\)' status
+equal "$(grep -cE '^ray-(ms-0|wk-[01]) .* healthy' status)" 3 'healthy nodes'
+node vm0 ps >ps
+grep_quiet '^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES +ROLE +ADDRESS$' ps
+grep_quiet "^[0-9a-f]{12} +$image +\"run head\" +.* ago +Up .*\(healthy\) +ray-ms-0/ray +head +10\.64\.0\.2$" ps
+equal "$(grep -c '"run worker"' ps)" 2 'workers in ps'
+equal "$(node vm1 ps | grep -c '"run')" 1 'a worker lists its own container'
+node vm0 logs head >logs
+for line in 'Waiting for [0-9a-f]{12}' 'Network up! \[10\.64\.0\.2\]' 'Starting scheduler' 'Starting node' \
+  '#### START RAY INIT ####' 'ray.init\(address="10\.64\.0\.2:6379"\)' 'Waiting for ray-wk-1.q'; do grep_quiet "^$line\$" logs; done
+wait_for 30 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' logs head | grep -qx 42"  # the job's output
+
+# --- pi ---
+node vm0 exec head sh -c 'cd ~/ray/scripts && python driver.py' >pi
+grep_quiet '^Pi is approximately 3\.1[34]' pi
+equal "$(grep -cE '^10\.64\.0\.[0-9]+ \(.*\): [1-9][0-9]* tasks$' pi)" 3 'nodes that took part'
+grep_quiet '^Successfully shut down Ray\.$' pi
+
+# --- the container's inside ---
+inside() { node vm0 exec "$1" sh -c "$2"; }
+equal "$(inside head hostname)" "$(node vm0 ps -q | head -n 1 | cut -c1-12 >/dev/null; inside head 'cat /etc/hostname')"
+equal "$(inside head 'id -u')" 1000 'the user'
+equal "$(inside head 'tr "\0" " " </proc/1/cmdline' | cut -d' ' -f1-2)" '/.rayctl/rayctl init' 'PID 1'
+equal "$(inside head 'df --output=size -B1 /dev/shm | tail -n 1 | tr -d " "')" $((4 * 1024 * 1024 * 1024 / 100 * 35 / 4096 * 4096)) 'size of /dev/shm'
+equal "$(inside head 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max')" 4294967296 'memory limit'
+equal "$(inside head 'sort ~/ray/scripts/nodes.txt | wc -l')" 3 'lines of nodes.txt'
+equal "$(inside ray-wk-1 'getent hosts ray-wk-0.q head.q ray-ms-0.q | cut -d" " -f1 | sort -u | wc -l')" 2 'names'
+equal "$(inside ray-wk-0 'getent hosts 10.64.0.2 | tr -s " " | cut -d" " -f2')" ray-ms-0.q 'reverse name'
+equal "$(inside head 'stat -c %U:%a /.rayctl/ray-token')" ray:400 'the token is the image user'\''s'
+inside head 'sudo -n true'
+inside head 'curl --version >/dev/null 2>&1 || python - <<E
+import urllib.request, urllib.error
+try: urllib.request.urlopen("http://10.64.0.2:8265/api/v0/nodes"); raise SystemExit("no token was asked for")
+except urllib.error.HTTPError as e: assert e.code == 401, e.code
+E'
+
+# --- exec, cp ---
+expect 7 node vm0 exec head sh -c 'exit 7'
+equal "$(echo 'import sys; print(sys.stdin.read(), 1 + 1)' >my.py; node vm0 exec -i head python - <my.py | tr -d ' ')" 2
+echo 'print("mine")' >mine.py
+node vm0 cp mine.py ray-wk-1:/tmp/
+equal "$(inside ray-wk-1 'python /tmp/mine.py')" mine
+node vm0 cp head:/home/ray/ray/scripts copied
+cmp "$top/scripts/driver.py" copied/driver.py
+expect 1 node vm0 exec nobody true
+grep_quiet "cannot find container 'nobody': 'rayctl ps' lists those that there are" "$T/err"
+
+# --- the supervisor dies: nothing that runs is touched; the next one takes it over ---
+pid_of() { node vm0 ps -o json | python3 -c "import json, sys; print([c['pid'] for c in json.load(sys.stdin) if c['node'] == '$1'][0])"; }
+before=$(pid_of ray-ms-0)
+kill -9 "$(cat "$T/vm0/pid")"
+sleep 0.5
+kill -0 "$before"
+start_node vm0 "${head[@]}"
+node vm0 status --wait 1m
+equal "$(pid_of ray-ms-0)" "$before" "the head's container after kill -9 of its supervisor"
+kill -9 "$(cat "$T/vm1/pid")"
+start_node vm1 --role worker --join "$lab_network.10" "${common[@]}"  # its certificate is enough now
+wait_for 60 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' status | grep -qE '^ray-wk-0 .* healthy'"
+node vm0 exec head python ray/scripts/driver.py >pi 2>&1 || node vm0 exec head sh -c 'python ~/ray/scripts/driver.py' >pi
+
+# --- a container dies: it comes back under its id and address ---
+id=$(node vm0 ps -q | sort | tail -n 1)
+worker=$(pid_of ray-wk-1)
+kill -9 "$worker"
+wait_for 60 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' ps | grep -E 'ray-wk-1/ray' | grep -q 'Up'"
+[ "$(pid_of ray-wk-1)" != "$worker" ] || fail 'the same process after kill -9'
+node vm0 status --wait 2m
+
+# --- stop and restart ---
+node vm0 stop ray-wk-1
+grep_quiet 'Exited \(.*ray-wk-1/ray' <(node vm0 ps)
+node vm0 restart ray-wk-1
+node vm0 status --wait 2m
+
+# --- refusals ---
+expect 1 timeout 20 ip netns exec "$lab-vm0" "$RAYCTL" --state-dir "$T/vm0/state" --run-dir "$T/vm0/run" node "${head[@]}"
+grep_quiet "another 'rayctl node' uses '$T/vm0/state'" "$T/err"
+
+# --- the end: nothing stays ---
+for vm in vm2 vm1 vm0; do stop_node $vm; done
+for vm in vm0 vm1 vm2; do
+  equal "$(ip -n "$lab-$vm" -o link | grep -cE 'rayctl|rc[0-9a-f]{12}')" 0 "links left on $vm"
+  equal "$(on_vm $vm nft list tables | grep -c rayctl)" 0 "tables left on $vm"
+  equal "$(ip -n "$lab-$vm" route | grep -c 10.64)" 0 "routes left on $vm"
+done
+sleep 1
+equal "$(pgrep -fc "$T/vm[0-2]" || true)" 0 'processes left'
+equal "$(find /sys/fs/cgroup -maxdepth 4 -type d -path '*rayctl*' -newer "$token" | wc -l)" 0 'cgroups left'
