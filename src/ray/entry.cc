@@ -81,9 +81,7 @@ class Entry {
       say("Starting scheduler");
     }
     say("Starting node");
-    unsetenv("RAY_ADDRESS");  // `ray start --head` refuses to make a cluster while one is named
     Child ray = Child::spawn({.argv = start_});
-    setenv("RAY_ADDRESS", head_address_.c_str(), 1);
     return follow(ray);
   }
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 namespace rayctl::ray {
 
 std::vector<std::string> ray_start_argv(const RayNode& node) {
@@ -27,6 +29,7 @@ std::vector<std::string> ray_start_argv(const RayNode& node) {
                               fmt::format("--memory={}", node.resources.ray_memory),
                               fmt::format("--object-store-memory={}", node.resources.object_store),
                               "--disable-usage-stats",
+                              "--log-color=false",  // colours would be in the log even in a pipe
                           });
   return argv;
 }
@@ -49,6 +52,9 @@ std::vector<std::string> ray_environment(const RayNode& node) {
   }
   env.push_back("RAY_DISABLE_DOCKER_CPU_WARNING=1");
   env.push_back("PYTHONUNBUFFERED=1");  // else Ray's start-up lines stay in a buffer while it blocks
+  // Ray drains when it is asked to stop; it must be done before the grace is over.
+  int64_t drain = std::clamp<int64_t>(node.stop_grace.count() - 3, 0, 30);
+  env.push_back(fmt::format("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S={}", drain));
   env.push_back(fmt::format("{}={}", start_variable, fmt::join(ray_start_argv(node), "\n")));
   env.insert(env.end(), node.env.begin(), node.env.end());
   return env;

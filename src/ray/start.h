@@ -1,6 +1,7 @@
 // How Ray is started in a container: `ray start` lines and their environment. Pure.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct RayNode {
   std::string head_name;                  // "ray-ms-0.q"
   std::vector<std::string> worker_names;  // "ray-wk-0.q", …: those that make "all"
   std::string job;                        // head only
+  std::chrono::seconds stop_grace{35};
   Resources resources;
   std::vector<std::string> env;  // the user's, K=V; wins over ours
   Ports ports;

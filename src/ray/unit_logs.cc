@@ -1,12 +1,11 @@
 #include "ray/unit_logs.h"
 
 #include <algorithm>
-#include <deque>
-#include <utility>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <deque>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "run/log_reader.h"
@@ -52,7 +51,8 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
 
   void pump() {
     while (!channel_->closed()) {
-      if (pending_.empty() && !refill()) return follow_ ? wait() : channel_->respond(nlohmann::json::object());
+      if (pending_.empty() && !refill())
+        return follow_ ? wait() : channel_->respond(nlohmann::json::object());
       Piece& piece = pending_.front();
       size_t room = channel_->writable();
       if (room == 0) return;  // on_writable comes
@@ -80,10 +80,11 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
   void wait() {
     if (std::exchange(waiting_, true)) return;
     auto self = shared_from_this();
-    wake_.async_wait(asio::posix::stream_descriptor::wait_read, [self](const boost::system::error_code& error) {
-      self->waiting_ = false;
-      if (!error) self->pump();
-    });
+    wake_.async_wait(asio::posix::stream_descriptor::wait_read,
+                     [self](const boost::system::error_code& error) {
+                       self->waiting_ = false;
+                       if (!error) self->pump();
+                     });
   }
 
   run::LogReader reader_;
@@ -95,7 +96,8 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
 
 }  // namespace
 
-void stream_log(asio::io_context& io, const std::string& directory, const Json& query, const ChannelPtr& channel) {
+void stream_log(asio::io_context& io, const std::string& directory, const Json& query,
+                const ChannelPtr& channel) {
   std::make_shared<LogStream>(io, directory, query, channel)->begin();
 }
 

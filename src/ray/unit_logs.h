@@ -12,9 +12,10 @@ class io_context;
 
 namespace rayctl::ray {
 
-// `query`: {tail, since_seconds, follow, timestamps}. Answers the channel with {} at the log's end; with `follow` it goes on,
-// also over restarts of the container, until the channel is closed.
-void stream_log(boost::asio::io_context& io, const std::string& directory, const Json& query, const ChannelPtr& channel);
+// `query`: {tail, since_seconds, follow, timestamps}. Answers the channel with {} at the log's end; with
+// `follow` it goes on, also over restarts of the container, until the channel is closed.
+void stream_log(boost::asio::io_context& io, const std::string& directory, const Json& query,
+                const ChannelPtr& channel);
 
 // The last lines, at most `lines` and 4 KiB: for reports.
 std::string log_tail(const std::string& directory, uint64_t lines);

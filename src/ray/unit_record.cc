@@ -22,7 +22,8 @@ UnitRecord parse_record(const Json& json) {
   r.address = json.at("address").string();
   r.user.uid = static_cast<uint32_t>(json.at("uid").size());
   r.user.gid = static_cast<uint32_t>(json.at("gid").size());
-  for (const Json& gid : json.at("groups").items()) r.user.additional_gids.push_back(static_cast<uint32_t>(gid.size()));
+  for (const Json& gid : json.at("groups").items())
+    r.user.additional_gids.push_back(static_cast<uint32_t>(gid.size()));
   r.workdir = json.at("workdir").string();
   r.env = json.at("env").strings();
   r.created = WallTime(std::chrono::seconds(json.at("created").integer()));
@@ -33,9 +34,13 @@ UnitRecord parse_record(const Json& json) {
 
 }  // namespace
 
-std::string containers_directory(const Paths& paths) { return join(paths.state_dir, "containers"); }
+std::string containers_directory(const Paths& paths) {
+  return join(paths.state_dir, "containers");
+}
 
-std::string container_directory(const Paths& paths, const std::string& id) { return join(containers_directory(paths), id); }
+std::string container_directory(const Paths& paths, const std::string& id) {
+  return join(containers_directory(paths), id);
+}
 
 std::optional<UnitRecord> load_unit(const Paths& paths) {
   std::optional<UnitRecord> newest;
@@ -55,23 +60,32 @@ std::optional<UnitRecord> load_unit(const Paths& paths) {
 }
 
 void save_unit(const Paths& paths, const UnitRecord& r) {
-  nlohmann::json json = {{"id", r.id},           {"key", r.key},         {"image", r.image},
-                         {"command", r.command}, {"address", r.address}, {"uid", r.user.uid},
-                         {"gid", r.user.gid},    {"groups", r.user.additional_gids}, {"workdir", r.workdir},
-                         {"env", r.env},         {"created", r.created.time_since_epoch().count()},
-                         {"restarts", r.restarts}, {"stopped", r.stopped}};
+  nlohmann::json json = {{"id", r.id},
+                         {"key", r.key},
+                         {"image", r.image},
+                         {"command", r.command},
+                         {"address", r.address},
+                         {"uid", r.user.uid},
+                         {"gid", r.user.gid},
+                         {"groups", r.user.additional_gids},
+                         {"workdir", r.workdir},
+                         {"env", r.env},
+                         {"created", r.created.time_since_epoch().count()},
+                         {"restarts", r.restarts},
+                         {"stopped", r.stopped}};
   replace_file(join(container_directory(paths, r.id), file_name), json.dump(2), 0600);
 }
 
 std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image) {
-  nlohmann::json json = {{"image", image},
-                         {"role", role_name(ray.role)},
-                         {"address", ray.address},
-                         {"env", ray_environment(ray)},
-                         {"memory", ray.resources.memory},
-                         {"cpus", ray.resources.cpus},
-                         {"shm_size", ray.resources.shm_size},
-                         {"entrypoint", config.entrypoint ? nlohmann::json(*config.entrypoint) : nlohmann::json()}};
+  nlohmann::json json = {
+      {"image", image},
+      {"role", role_name(ray.role)},
+      {"address", ray.address},
+      {"env", ray_environment(ray)},
+      {"memory", ray.resources.memory},
+      {"cpus", ray.resources.cpus},
+      {"shm_size", ray.resources.shm_size},
+      {"entrypoint", config.entrypoint ? nlohmann::json(*config.entrypoint) : nlohmann::json()}};
   return hex(sha256(json.dump()));
 }
 

@@ -1,4 +1,5 @@
-// What the supervisor remembers of its container, beside the container's own files: containers/<id>/unit.json.
+// What the supervisor remembers of its container, beside the container's own files:
+// containers/<id>/unit.json.
 #pragma once
 
 #include <optional>
@@ -28,7 +29,8 @@ struct UnitRecord {
 std::string containers_directory(const Paths& paths);
 std::string container_directory(const Paths& paths, const std::string& id);
 
-// The newest record in the state directory; empty when there is none. Damaged ones are skipped with a warning.
+// The newest record in the state directory; empty when there is none. Damaged ones are skipped with a
+// warning.
 std::optional<UnitRecord> load_unit(const Paths& paths);
 void save_unit(const Paths& paths, const UnitRecord& record);
 

@@ -33,7 +33,7 @@ TEST_CASE("the head's line makes a cluster with pinned ports") {
         "--node-manager-port=6800 --object-manager-port=6801 --runtime-env-agent-port=6802 "
         "--dashboard-agent-grpc-port=6803 "
         "--dashboard-agent-listen-port=52365 --metrics-export-port=8080 --num-cpus=1 --memory=2800 "
-        "--object-store-memory=1200 --disable-usage-stats");
+        "--object-store-memory=1200 --disable-usage-stats --log-color=false");
 }
 
 TEST_CASE("a worker's line names the head by name") {
@@ -50,6 +50,7 @@ TEST_CASE("the environment tells hosts, token and job; the user's own wins") {
   CHECK(has(env, "WORKERHOST=ray-wk-0.q,ray-wk-1.q"));
   CHECK(has(env, "HEADHOST=ray-ms-0.q"));
   CHECK(has(env, "JOB=python job.py"));
+  CHECK(has(env, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=30"));
   CHECK(has(env, "RAY_AUTH_TOKEN_PATH=/.rayctl/ray-token"));
   CHECK(env.back() == "RAY_AUTH_MODE=none");
   std::vector<std::string> worker = ray_environment(node(Role::worker));
