@@ -38,7 +38,7 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--prefix", "NAME", &f.prefix, "head: names are NAME-ms-0 and NAME-wk-N (default ray)"),
       option("--name", "NAME", &f.name, "this node's name instead of the assigned one"),
       option("--listen", "[HOST][:PORT]", &f.listen,
-             "head: where the control API listens (default 0.0.0.0:7443, TCP)"),
+             "head: where the control API listens (default every address, TCP port 7443)"),
       option("--advertise", "ADDRESS", &f.advertise,
              "the address at which other nodes reach this one (default: the route's)"),
       option("--pool", "SUBNET", &f.pool,

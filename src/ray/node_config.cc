@@ -188,12 +188,12 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
   std::string role = options.role.value_or("");
   if (role.empty()) throw UsageError("--role: missing: say --role head or --role worker");
   if (role != "head" && role != "worker") throw UsageError("--role: '{}' is neither head nor worker", role);
-  c.role = role == "head" ? Role::head : Role::worker;
+  c.role = role == "head" ? MemberRole::head : MemberRole::worker;
   c.image = options.image.value_or("");
-  if (c.image.empty() && c.role == Role::head)
+  if (c.image.empty() && c.role == MemberRole::head)
     throw UsageError("--image: missing: name the image that Ray runs in");
   c.overlay = options.overlay.value_or("");
-  if (c.role == Role::head) {
+  if (c.role == MemberRole::head) {
     if (c.overlay.empty())
       throw UsageError(
           "--overlay: missing: this version has only 'vxlan', which doesn't encrypt; name it with --overlay "
@@ -209,8 +209,8 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     if (c.prefix.size() > 50) throw UsageError("--prefix: '{}' is longer than 50 characters", c.prefix);
     c.pool = options.pool.value_or("");
     c.workers = options.workers.value_or(0);
-    HostPort listen = parse_host_port(options.listen.value_or(c.listen_host), default_control_port);
-    if (!listen.host.empty()) c.listen_host = listen.host;
+    HostPort listen = parse_host_port(options.listen.value_or(""), default_control_port);
+    c.listen_host = listen.host;
     c.listen_port = listen.port;
     c.job = options.job.value_or("");
   } else {

@@ -8,10 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "ray/cluster.h"
+#include "ray/token.h"
 
 namespace rayctl::ray {
 
+constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
 constexpr uint16_t default_vxlan_port = 8472;  // UDP, between all nodes
 constexpr const char* default_config_file = "/etc/rayctl/node.json";
 
@@ -49,12 +50,12 @@ struct Resources {
 };
 
 struct NodeConfig {
-  Role role = Role::head;
+  MemberRole role = MemberRole::head;
   std::string image;
   uint64_t workers = 0;        // head: how many workers make "all"
   std::string prefix = "ray";  // names are <prefix>-ms-0 and <prefix>-wk-N
   std::string name;            // empty: assigned
-  std::string listen_host = "0.0.0.0";
+  std::string listen_host;       // empty: every address
   uint16_t listen_port = default_control_port;
   std::string advertise;  // this node's underlay address; empty: found from the route
   std::string pool;       // empty: chosen

@@ -22,12 +22,6 @@ namespace {
 
 constexpr auto first_token_lifetime = std::chrono::hours(1);
 
-NodeAddresses addresses_of(const net::AddressPlan& plan, uint32_t slot) {
-  net::Subnet subnet = net::node_subnet(plan, slot);
-  return {net::to_string(subnet), net::to_string(net::gateway_address(subnet)),
-          net::to_string(net::container_address(subnet, 0))};
-}
-
 // The pool is chosen when the cluster is made; a later start only checks that nothing on the host took it.
 net::AddressPlan plan_of(const Paths& paths, const NodeConfig& config) {
   std::optional<net::Subnet> asked;
@@ -44,7 +38,7 @@ net::AddressPlan plan_of(const Paths& paths, const NodeConfig& config) {
 
 std::string own_underlay(const NodeConfig& config) {
   if (!config.advertise.empty()) return net::to_string(net::parse_address(config.advertise));
-  if (config.listen_host != "0.0.0.0" && config.listen_host != "::") return config.listen_host;
+  if (!config.listen_host.empty()) return config.listen_host;
   return net::to_string(net::default_underlay().address);
 }
 
@@ -70,19 +64,17 @@ class HeadControl : public NodeControl {
     wanted.image = config.image;
     wanted.workers = static_cast<uint32_t>(config.workers);
     NodeFacts facts;
-    facts.role = Role::head;
+    facts.role = MemberRole::head;
     facts.name = config.name;
     facts.underlay = own_underlay(config);
-    state_ = ClusterState::open(
-        paths, wanted, facts, [plan](uint32_t slot) { return addresses_of(plan, slot); }, {}, current_time());
+    state_ = ClusterState::open(paths, wanted, facts, {}, current_time());
     ray_token_ = load_or_make_ray_token(paths);
     requests.on("ray.token", Access::node, [this](const Request&, const ChannelPtr& channel) {
       channel->respond({{"token", ray_token_}});
     });
     ServerConfig server;
-    bool v6 = config.listen_host.find(':') != std::string::npos;
-    server.listen =
-        fmt::format("{}:{}", v6 ? "[" + config.listen_host + "]" : config.listen_host, config.listen_port);
+    server.listen_host = config.listen_host;
+    server.listen_port = config.listen_port;
     ServerCallbacks callbacks;
     callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) {
       events_.on_view(view);
@@ -134,7 +126,7 @@ class HeadControl : public NodeControl {
 
   void announce_token() {
     uint32_t uses = static_cast<uint32_t>(std::max<uint64_t>(config_.workers, 1));
-    Token token = state_->create_token(Role::worker, first_token_lifetime, uses, wall_now());
+    Token token = state_->create_token(MemberRole::worker, first_token_lifetime, uses, wall_now());
     std::string validity = fmt::format("valid for 1 h and {} worker{}", uses, uses == 1 ? "" : "s");
     std::string line =
         fmt::format("rayctl node --role worker --join {}:{}", state_->self().underlay, server_->port());

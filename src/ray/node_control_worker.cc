@@ -21,9 +21,7 @@ class WorkerControl : public NodeControl {
                 RequestTable& requests, ControlEvents events)
       : io_(io), ray_token_path_(join(cluster_directory(paths), "ray-token")), events_(std::move(events)) {
     ClientConfig client;
-    bool v6 = config.join_host.find(':') != std::string::npos;
-    client.head =
-        fmt::format("{}:{}", v6 ? "[" + config.join_host + "]" : config.join_host, config.join_port);
+    client.head = {config.join_host, config.join_port};
     client.token = read_token(config.token_file);
     client.facts.name = config.name;
     if (!config.advertise.empty())

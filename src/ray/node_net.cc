@@ -6,7 +6,11 @@
 #include <boost/asio/steady_timer.hpp>
 #include <utility>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "net/address_plan.h"
 #include "net/dns_process.h"
@@ -20,6 +24,14 @@ namespace {
 constexpr auto resync_interval = std::chrono::seconds(30);
 constexpr auto settle_time = std::chrono::milliseconds(100);  // one event seldom comes alone
 constexpr auto names_deadline = std::chrono::seconds(10);
+
+// What `node stop` needs in order to undo, when no supervisor runs any more.
+std::string remembered_path(const std::string& run_dir) { return join(run_dir, "network.json"); }
+
+void remember(const std::string& run_dir, const ClusterView& view, const Node& self) {
+  nlohmann::json json = {{"pool", view.cluster.pool}, {"subnet", self.subnet}, {"underlay", self.underlay}};
+  replace_file(remembered_path(run_dir), json.dump());
+}
 
 }  // namespace
 
@@ -144,6 +156,7 @@ void NodeNet::update(const ClusterView& view, const Node& self) {
   State& s = *state_;
   s.view = view;
   s.self = self;
+  remember(s.run_dir, view, self);  // before anything is there to undo
   s.apply();
   s.serve_names();
   if (!std::exchange(s.watching, true)) {
@@ -180,14 +193,21 @@ const std::vector<std::string>& NodeNet::problems() const {
   return state_->problems;
 }
 
-void NodeNet::remove() {
-  State& s = *state_;
-  s.events.cancel();
-  s.timer.cancel();
-  s.dns.stop();
-  if (s.self) s.reconciler.remove(wanted_network(s.view, *s.self, s.containers));
-  for (const net::Attachment& a : s.containers) net::Netns::remove(s.run_dir, a.container);
-  s.containers.clear();
+void remove_node_network(const Paths& paths) {
+  net::DnsProcess(paths.run_dir, "").stop();
+  std::string path = remembered_path(paths.run_dir);
+  if (auto text = read_file_if_exists(path)) {
+    Json json = Json::parse(*text, path);
+    net::NodeNetwork wanted;
+    wanted.overlay.pool = net::parse_subnet(json.at("pool").string());
+    wanted.overlay.subnet = net::parse_subnet(json.at("subnet").string());
+    wanted.overlay.underlay = net::parse_address(json.at("underlay").string());
+    net::NetworkReconciler(paths.run_dir).remove(wanted);
+    remove_tree(path);
+  }
+  std::string namespaces = join(paths.run_dir, "netns");
+  if (!exists(namespaces)) return;
+  for (const std::string& name : list_directory(namespaces)) net::Netns::remove(paths.run_dir, name);
 }
 
 }  // namespace rayctl::ray

@@ -38,11 +38,13 @@ class NodeNet {
   void detach(const std::string& container_id);
   const std::vector<std::string>& problems() const;  // what the reconciler can't put right, for status
 
-  void remove();  // everything, for `node stop` and `node reset`
-
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Everything that the supervisor of these paths left in the kernel: links, routes, rules, names, network namespaces. For
+// when none runs.
+void remove_node_network(const Paths& paths);
 
 }  // namespace rayctl::ray

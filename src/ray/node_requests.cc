@@ -43,7 +43,7 @@ nlohmann::json status(const RequestContext& context) {
   ClusterView view = context.control.view();
   nlohmann::json nodes = nlohmann::json::array();
   const Node* self = context.control.self();
-  bool head = self && self->role == Role::head;
+  bool head = self && self->role == MemberRole::head;
   for (const auto& [id, node] : view.nodes) {
     if (!head && !(self && id == self->id)) continue;  // a worker speaks for itself
     nlohmann::json item = {{"name", node.name},
@@ -132,7 +132,7 @@ Wholeness wholeness(const ClusterView& view, const std::map<std::string, NodeRep
     if (!healthy)
       others.push_back(fmt::format("{} is {}", node.name,
                                    report == reports.end() ? "joining" : stage_name(report->second.stage)));
-    else if (node.role == Role::head)
+    else if (node.role == MemberRole::head)
       head_healthy = true;
     else
       ++healthy_workers;

@@ -1,5 +1,4 @@
-// The node's Ray container: pulled, made, started, watched, restarted, adopted again after the supervisor's
-// own end.
+// The node's Ray container: pulled, made, started, watched, restarted, adopted again after the supervisor's own end.
 #pragma once
 
 #include <functional>
@@ -25,18 +24,25 @@ struct UnitHost {
   NodeConfig config;
   std::string sealed_binary;
   std::function<void(const NodeReport&)> on_report;  // something changed
+  // The head's Ray was started: `start` names this start of it. Workers of an earlier one must start anew.
+  std::function<void(const std::string& start)> on_head_start;
 };
+
+// The cluster setting that names the start of the head's Ray.
+constexpr const char* head_start_setting = "ray-head-start";
 
 class RayUnit {
  public:
-  explicit RayUnit(const UnitHost& host);
+  explicit RayUnit(UnitHost host);
   ~RayUnit();  // the container goes on
 
-  // The node has its place: adopts the container that runs there already, or goes for a new one.
+  // The node has its place: adopts the container that runs there already, or goes for a new one. Later calls tell of
+  // changes of the view.
   void begin(const ClusterView& view, const Node& self, const std::string& ray_token);
   bool begun() const;
+  void view_changed(const ClusterView& view);
 
-  // Before begin(), and when the head can't be reached.
+  // For what lies outside: joining, the network, a head that can't be reached.
   void set_stage(Stage stage, const std::string& detail, const std::string& error);
   const NodeReport& report() const;
 
@@ -44,7 +50,7 @@ class RayUnit {
   void stop(Done done);     // until restart(), also over the supervisor's own restarts
   void restart(Done done);  // a stopped one too
 
-  // Serve an operator's channel; `target` was resolved by the caller. Throw when the container doesn't run.
+  // Serve an operator's channel. Throw when the container doesn't run.
   void exec(const Json& body, const ChannelPtr& channel);
   void logs(const Json& body, const ChannelPtr& channel);
 
@@ -52,5 +58,8 @@ class RayUnit {
   struct State;
   std::shared_ptr<State> state_;
 };
+
+// Ends every container in the state directory, with the grace each was given, and removes what is left of them.
+void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace);
 
 }  // namespace rayctl::ray

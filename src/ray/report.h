@@ -56,7 +56,7 @@ NodeReport parse_node_report(const Json& json);
 // A container together with where it runs: a row of `ps`.
 struct PlacedContainer {
   std::string node;  // "ray-wk-0"
-  Role role = Role::worker;
+  MemberRole role = MemberRole::worker;
   ContainerReport container;
 };
 

@@ -55,7 +55,7 @@ class Supervisor {
     events.on_connected = [this] { info("the head is reached"); };
     events.on_disconnected = [](const std::string& why) { debug("the head is not reached: {}", why); };
     events.on_refused = [this](const std::string& why) { refused(why); };
-    control_ = config.role == Role::head
+    control_ = config.role == MemberRole::head
                    ? make_head_control(io_, paths, config, requests_, std::move(events))
                    : make_worker_control(io_, paths, config, requests_, std::move(events));
     register_node_requests(requests_, std::make_shared<RequestContext>(RequestContext{

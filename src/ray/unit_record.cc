@@ -20,15 +20,10 @@ UnitRecord parse_record(const Json& json) {
   r.image = json.at("image").string();
   r.command = json.at("command").string();
   r.address = json.at("address").string();
-  r.user.uid = static_cast<uint32_t>(json.at("uid").size());
-  r.user.gid = static_cast<uint32_t>(json.at("gid").size());
-  for (const Json& gid : json.at("groups").items())
-    r.user.additional_gids.push_back(static_cast<uint32_t>(gid.size()));
-  r.workdir = json.at("workdir").string();
-  r.env = json.at("env").strings();
   r.created = WallTime(std::chrono::seconds(json.at("created").integer()));
   r.restarts = json.at("restarts").size();
   r.stopped = json.at("stopped").boolean();
+  r.head_start = json.at("head_start").string();
   return r;
 }
 
@@ -65,14 +60,10 @@ void save_unit(const Paths& paths, const UnitRecord& r) {
                          {"image", r.image},
                          {"command", r.command},
                          {"address", r.address},
-                         {"uid", r.user.uid},
-                         {"gid", r.user.gid},
-                         {"groups", r.user.additional_gids},
-                         {"workdir", r.workdir},
-                         {"env", r.env},
                          {"created", r.created.time_since_epoch().count()},
                          {"restarts", r.restarts},
-                         {"stopped", r.stopped}};
+                         {"stopped", r.stopped},
+                         {"head_start", r.head_start}};
   replace_file(join(container_directory(paths, r.id), file_name), json.dump(2), 0600);
 }
 

@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/paths.h"
 #include "ray/container_plan.h"
@@ -18,12 +17,10 @@ struct UnitRecord {
   std::string image;    // as named
   std::string command;  // "run head", for ps
   std::string address;
-  run::User user = {};
-  std::string workdir = "/";
-  std::vector<std::string> env;  // the container's; execs get it too
   WallTime created;
   uint64_t restarts = 0;
-  bool stopped = false;  // by an operator: no restart until they say so
+  bool stopped = false;    // by an operator: no restart until they say so
+  std::string head_start;  // worker: the start of the head's Ray that it belongs to
 };
 
 std::string containers_directory(const Paths& paths);

@@ -15,7 +15,7 @@ ContainerInputs inputs() {
   in.image.env = {"PATH=/venv/bin:/bin", "A=1"};
   in.image.entrypoint = {"/entry", "-x"};
   in.image.workdir = "/home/ray/ray";
-  in.ray.role = Role::worker;
+  in.ray.role = MemberRole::worker;
   in.ray.address = "10.64.0.66";
   in.ray.head_name = "ray-ms-0.q";
   in.ray.resources = {

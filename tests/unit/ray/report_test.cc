@@ -55,9 +55,9 @@ TEST_CASE("a report survives the wire") {
 }
 
 TEST_CASE("a container is found by id prefix, node name or role") {
-  std::vector<PlacedContainer> all = {{"ray-ms-0", Role::head, container("abcd12")},
-                                      {"ray-wk-0", Role::worker, container("abff34")},
-                                      {"ray-wk-1", Role::worker, container("0123")}};
+  std::vector<PlacedContainer> all = {{"ray-ms-0", MemberRole::head, container("abcd12")},
+                                      {"ray-wk-0", MemberRole::worker, container("abff34")},
+                                      {"ray-wk-1", MemberRole::worker, container("0123")}};
   CHECK(find_container(all, "head").node == "ray-ms-0");
   CHECK(find_container(all, "ray-wk-1.q").node == "ray-wk-1");
   CHECK(find_container(all, "ray-wk-0/ray").node == "ray-wk-0");

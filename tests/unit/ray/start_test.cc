@@ -9,7 +9,7 @@ using namespace rayctl::ray;
 
 namespace {
 
-RayNode node(Role role) {
+RayNode node(MemberRole role) {
   RayNode n;
   n.role = role;
   n.address = "10.64.0.2";
@@ -27,7 +27,7 @@ bool has(const std::vector<std::string>& list, const std::string& item) {
 }  // namespace
 
 TEST_CASE("the head's line makes a cluster with pinned ports") {
-  CHECK(fmt::format("{}", fmt::join(ray_start_argv(node(Role::head)), " ")) ==
+  CHECK(fmt::format("{}", fmt::join(ray_start_argv(node(MemberRole::head)), " ")) ==
         "ray start --block --head --port=6379 --dashboard-host=0.0.0.0 --dashboard-port=8265 "
         "--node-ip-address=10.64.0.2 "
         "--node-manager-port=6800 --object-manager-port=6801 --runtime-env-agent-port=6802 "
@@ -37,13 +37,13 @@ TEST_CASE("the head's line makes a cluster with pinned ports") {
 }
 
 TEST_CASE("a worker's line names the head by name") {
-  std::vector<std::string> argv = ray_start_argv(node(Role::worker));
+  std::vector<std::string> argv = ray_start_argv(node(MemberRole::worker));
   CHECK(has(argv, "--address=ray-ms-0.q:6379"));
   CHECK_FALSE(has(argv, "--head"));
 }
 
 TEST_CASE("the environment tells hosts, token and job; the user's own wins") {
-  RayNode n = node(Role::head);
+  RayNode n = node(MemberRole::head);
   n.job = "python job.py";
   n.env = {"RAY_AUTH_MODE=none"};
   std::vector<std::string> env = ray_environment(n);
@@ -53,7 +53,7 @@ TEST_CASE("the environment tells hosts, token and job; the user's own wins") {
   CHECK(has(env, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=30"));
   CHECK(has(env, "RAY_AUTH_TOKEN_PATH=/.rayctl/ray-token"));
   CHECK(env.back() == "RAY_AUTH_MODE=none");
-  std::vector<std::string> worker = ray_environment(node(Role::worker));
+  std::vector<std::string> worker = ray_environment(node(MemberRole::worker));
   CHECK(std::none_of(worker.begin(), worker.end(),
                      [](const auto& v) { return v.starts_with("JOB=") || v.starts_with("WORKERHOST="); }));
 }

@@ -1,0 +1,478 @@
+#include "ray/ray_unit.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/version.h"
+#include "net/netns.h"
+#include "ray/health.h"
+#include "ray/unit_exec.h"
+#include "ray/unit_logs.h"
+#include "ray/unit_make.h"
+#include "run/lifecycle.h"
+#include "run/restart.h"
+
+namespace rayctl::ray {
+
+namespace asio = boost::asio;
+
+namespace {
+
+using namespace std::chrono_literals;
+constexpr auto probe_timeout = 5s;
+// A Ray that never got well, or hasn't been well for so long, is started anew.
+constexpr auto patience = 10min;
+constexpr auto pull_retry_first = 2s;
+constexpr auto pull_retry_most = 60s;
+constexpr uint64_t tail_lines = 40;
+
+WallTime seconds_of(run::WallClock::time_point time) {
+  return std::chrono::time_point_cast<std::chrono::seconds>(time);
+}
+
+// The lines of a failed Ray's log that say something: not its state dumps, traces and progress.
+std::string telling_lines(const std::string& log) {
+  std::vector<std::string> kept;
+  for (const std::string& line : split(log, '\n'))
+    if (!line.empty() && line[0] != ' ' && line[0] != '\t' && line.find("[state-dump]") == std::string::npos &&
+        line.find(" I ") == std::string::npos)
+      kept.push_back(line);
+  if (kept.size() > 12) kept.erase(kept.begin(), kept.end() - 12);
+  return fmt::format("{}", fmt::join(kept, "\n"));
+}
+
+// What was found in the state directory at the start.
+struct Found {
+  std::optional<UnitRecord> record;
+  bool running = false;
+};
+
+// Adopts the container that fits `key`; ends and removes all others.
+Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace) {
+  Found found;
+  std::optional<UnitRecord> record = load_unit(paths);
+  for (const std::string& id : run::ContainerDir::list(containers_directory(paths))) {
+    run::ContainerDir container = run::ContainerDir::open(containers_directory(paths), id);
+    bool running = container.adopt().status == run::RunStatus::running;
+    if (record && id == record->id && record->key == key) {
+      found = {record, running};
+      continue;
+    }
+    info("container {}: removing it, it was made for something else", id.substr(0, 12));
+    if (running) container.stop(grace);
+    container.remove();
+    net::Netns::remove(paths.run_dir, id);
+  }
+  return found;
+}
+
+}  // namespace
+
+struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
+  explicit State(UnitHost unit_host)
+      : host(std::move(unit_host)), retry_timer(host.io), health_timer(host.io), watch(host.io) {
+    const Resources& r = host.config.resources;
+    report.since = wall_now();
+    report.memory = r.memory;
+    report.shm_size = r.shm_size;
+    report.cpus = r.cpus;
+    report.rayctl_version = std::string(version());
+  }
+
+  // --- the report ---
+  void tell() { host.on_report(report); }
+
+  void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
+    if (report.stage != stage) report.since = wall_now();
+    if (!error.empty() && error != report.error) warn("{}", error);
+    report.stage = stage;
+    report.detail = detail;
+    report.error = error;
+    if (stage == Stage::healthy) report.log_tail.clear();
+    tell();
+  }
+
+  void describe_container(ContainerState state) {
+    if (!record) return report.container.reset();
+    ContainerReport& c = report.container ? *report.container : report.container.emplace();
+    c.id = record->id;
+    c.name = "ray";
+    c.image = record->image;
+    c.command = record->command;
+    c.address = record->address;
+    c.created = record->created;
+    c.restarts = record->restarts;
+    c.state = state;
+    if (state != ContainerState::running) {
+      c.healthy = false;
+      c.pid = 0;
+    }
+  }
+
+  // --- from nothing to a container that runs ---
+  void begin(const ClusterView& view, const Node& self, const std::string& token) {
+    begun = true;
+    place.config = host.config;
+    place.node_name = self.name;
+    place.image = host.config.image.empty() ? view.cluster.image : host.config.image;
+    place.ray_token = token;
+    place.cgroup = "/rayctl/" + self.id.substr(0, 12);
+    place.sealed_binary = host.sealed_binary;
+    RayNode& ray = place.ray;
+    ray.role = self.role;
+    ray.address = self.address;
+    ray.head_name = view.cluster.prefix + "-ms-0.q";
+    for (const auto& [id, node] : view.nodes)
+      if (node.role == MemberRole::head) ray.head_name = node.name + ".q";
+    for (uint32_t i = 0; i < view.cluster.workers; ++i) ray.worker_names.push_back(fmt::format("{}-wk-{}.q", view.cluster.prefix, i));
+    ray.job = host.config.job;
+    ray.stop_grace = host.config.stop_grace;
+    ray.resources = host.config.resources;
+    ray.env = host.config.env;
+    place.key = unit_key(host.config, ray, place.image);
+    view_changed(view);
+    job<Found>([paths = host.paths, key = place.key, grace = stop_grace()] { return adopt_or_clear(paths, key, grace); },
+               [this](Found found) {
+                 record = std::move(found.record);
+                 if (!record) return obtain();
+                 container = run::ContainerDir::open(containers_directory(host.paths), record->id);
+                 if (found.running) {
+                   info("container {}: taken over", record->id.substr(0, 12));
+                   host.net.attach(record->id);
+                   return running();
+                 }
+                 if (record->stopped) return stopped();
+                 start();
+               });
+  }
+
+  void obtain() {
+    if (want_stop) return stopped();
+    set_stage(Stage::pulling, place.image, report.stage == Stage::pulling ? report.error : "");
+    job<ReadyImage>([paths = host.paths, config = host.config, name = place.image] { return ready_image(paths, config, name); },
+                    [this](ReadyImage image) {
+                      pull_failures = 0;
+                      make(std::move(image));
+                    },
+                    [this](const std::string& error) {
+                      auto delay = std::min<std::chrono::seconds>(pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
+                      set_stage(Stage::pulling, fmt::format("{}, again in {}", place.image, human_duration(delay)), error);
+                      after(delay, [this] { obtain(); });
+                    });
+  }
+
+  void make(ReadyImage image) {
+    set_stage(Stage::creating);
+    job<UnitRecord>([paths = host.paths, place = place, image = std::move(image)] { return make_unit(paths, place, image); },
+                    [this](UnitRecord made) {
+                      record = std::move(made);
+                      container = run::ContainerDir::open(containers_directory(host.paths), record->id);
+                      start();
+                    },
+                    [this](const std::string& error) {
+                      set_stage(Stage::failed, "", error);
+                      after(pull_retry_most, [this] { obtain(); });
+                    });
+  }
+
+  void start() {
+    if (want_stop || record->stopped) return stopped();
+    set_stage(Stage::starting_ray, "", report.error);
+    describe_container(ContainerState::created);
+    record->head_start = head_start;
+    ended_by_us = false;
+    try {
+      save_unit(host.paths, *record);
+      host.net.attach(record->id);
+    } catch (const Error& e) {
+      return start_failed(e.message());
+    }
+    job<bool>([paths = host.paths, id = record->id] {
+                run::ContainerDir::open(containers_directory(paths), id).launch(paths.run_dir);
+                return true;
+              },
+              [this](bool) { running(); }, [this](const std::string& error) { start_failed(error); });
+  }
+
+  void start_failed(const std::string& error) {
+    run::ContainerExit exit;
+    exit.code = 1;
+    exit.error = error;
+    exit.finished = run::WallClock::now();
+    ended(exit);
+  }
+
+  // --- while it runs ---
+  void running() {
+    run::RunState state = container->state();
+    describe_container(ContainerState::running);
+    ContainerReport& c = *report.container;
+    c.exit_code.reset();
+    c.oom_killed = false;
+    if (state.started) c.started = seconds_of(*state.started);
+    if (state.init) c.pid = state.init->pid;
+    set_stage(Stage::starting_ray, "", report.error);
+    if (place.ray.role == MemberRole::head && host.on_head_start)
+      host.on_head_start(fmt::format("{}-{}", record->id.substr(0, 12), record->restarts));
+    watch.release();
+    if (int fd = container->watch_fd(); fd >= 0) {
+      watch.assign(fd);
+      watch.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
+        if (!error) self->container_ended();
+      });
+    } else {
+      return container_ended();  // it was quicker than we are
+    }
+    judge = {};
+    last_well = std::chrono::steady_clock::now();
+    look();
+  }
+
+  void container_ended() {
+    watch.release();
+    job<run::ContainerExit>(
+        [paths = host.paths, id = record->id] {
+          run::ContainerDir container = run::ContainerDir::open(containers_directory(paths), id);
+          container.adopt();
+          run::ContainerExit unknown;
+          unknown.error = "its end was not recorded";
+          unknown.finished = run::WallClock::now();
+          return container.exit().value_or(unknown);
+        },
+        [this](run::ContainerExit exit) { ended(exit); });
+  }
+
+  void ended(const run::ContainerExit& exit) {
+    stop_looking();
+    bool stays_down = want_stop || record->stopped;
+    describe_container(stays_down ? ContainerState::stopped : ContainerState::restarting);
+    ContainerReport& c = *report.container;
+    c.exit_code = exit.status();
+    c.oom_killed = exit.oom;
+    c.finished = seconds_of(exit.finished);
+    if (stays_down) return stopped();
+    std::string why = exit.error.empty() ? fmt::format("Ray ended: {}", run::describe(exit)) : exit.error;
+    report.log_tail = telling_lines(log_tail(container->path(), tail_lines));
+    auto decision = run::decide_restart({}, history, exit, random());
+    if (ended_by_us || !decision) decision = run::RestartDecision{.delay = 0ms, .history = history};
+    history = decision->history;
+    record->restarts += 1;
+    if (ended_by_us)
+      set_stage(Stage::starting_ray, "", "");
+    else
+      set_stage(Stage::failed, fmt::format("again in {}", human_duration(decision->delay)), why);
+    after(decision->delay, [this] { start(); });
+  }
+
+  // --- health ---
+  void look() {
+    ask(place.ray.ports.agent_http, agent_path, [this](const HttpAnswer& answer) {
+      if (answer.status == 404 && agent_path != old_agent_path) {  // Ray before 2.53
+        agent_path = old_agent_path;
+        return look();
+      }
+      if (answer.status != 200 || place.ray.role != MemberRole::head) return judged(answer);
+      // A head whose dashboard lost its port looks well to the agent.
+      ask(place.ray.ports.dashboard, "/api/gcs_healthz", [this](const HttpAnswer& gcs) { judged(gcs); });
+    });
+  }
+
+  void ask(uint16_t port, const std::string& path, std::function<void(const HttpAnswer&)> then) {
+    probe = HealthProbe::start(host.io, place.ray.address, port, path, probe_timeout, std::move(then));
+  }
+
+  void judged(const HttpAnswer& answer) {
+    bool ok = answer.status == 200 && answer.body.find("success") != std::string::npos;
+    HealthJudge::Verdict before = judge.verdict(), now = judge.judge(ok);
+    auto time = std::chrono::steady_clock::now();
+    if (ok) last_well = time;
+    report.container->healthy = now == HealthJudge::Verdict::healthy;
+    if (now != before && now == HealthJudge::Verdict::healthy) {
+      info("Ray is healthy");
+      was_healthy = true;
+      set_stage(Stage::healthy);
+    } else if (now != before && now == HealthJudge::Verdict::unhealthy) {
+      std::string said = answer.error.empty() ? fmt::format("{} {}", answer.status, printable(answer.body)) : answer.error;
+      set_stage(Stage::unhealthy, "", "Ray's health check fails: " + said);
+    }
+    if (time - last_well > patience) {
+      last_well = time;
+      warn("Ray hasn't been healthy for {}: starting it anew", human_duration(patience));
+      end_container(stop_grace());
+      return;
+    }
+    health_timer.expires_after(judge.interval());
+    health_timer.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+      if (!error) self->look();
+    });
+  }
+
+  void stop_looking() {
+    if (probe) probe->cancel();
+    probe.reset();
+    health_timer.cancel();
+  }
+
+  // --- the head's Ray started anew: ours belongs to a cluster that is gone ---
+  void view_changed(const ClusterView& view) {
+    auto setting = view.cluster.settings.find(head_start_setting);
+    std::string start = setting == view.cluster.settings.end() ? "" : setting->second;
+    if (start.empty() || start == head_start) return;
+    head_start = start;
+    if (place.ray.role == MemberRole::head || !record || !report.container) return;
+    bool runs = report.container->state == ContainerState::running;
+    // One that never got well waits for whichever head there is.
+    if (!runs || (record->head_start.empty() && !was_healthy)) return;
+    if (record->head_start == start) return;
+    info("the head's Ray was started anew: starting this node's too");
+    end_container(0ms);  // a drain couldn't reach the old head
+  }
+
+  // --- operators ---
+  std::chrono::milliseconds stop_grace() const { return host.config.stop_grace; }
+
+  void end_container(std::chrono::milliseconds grace) {
+    ended_by_us = true;
+    try {
+      container->request_stop(grace);
+    } catch (const Error& e) {
+      warn("container {}: {}", record->id.substr(0, 12), e.message());
+    }
+  }
+
+  bool runs() const { return report.container && report.container->state == ContainerState::running; }
+
+  void stop(Done done) {
+    want_stop = true;
+    if (record) {
+      record->stopped = true;
+      save_unit(host.paths, *record);
+    }
+    if (!runs()) {
+      retry_timer.cancel();
+      if (!busy) stopped();
+      return done("");
+    }
+    waiters.push_back(std::move(done));
+    stop_looking();
+    end_container(stop_grace());
+  }
+
+  void stopped() {
+    describe_container(ContainerState::stopped);
+    set_stage(Stage::stopped);
+    for (Done& done : std::exchange(waiters, {})) done("");
+  }
+
+  void restart(Done done) {
+    if (runs()) {
+      end_container(stop_grace());
+      return done("");
+    }
+    want_stop = false;
+    if (record) {
+      record->stopped = false;
+      save_unit(host.paths, *record);
+    }
+    retry_timer.cancel();
+    if (!busy) record ? start() : obtain();
+    done("");
+  }
+
+  // --- helpers ---
+  template <class T>
+  void job(std::function<T()> work, std::function<void(T)> then, std::function<void(const std::string&)> failed = {}) {
+    busy = true;
+    host.jobs.run<T>(std::move(work), [self = shared_from_this(), then = std::move(then), failed = std::move(failed)](
+                                          std::optional<T> result, const std::string& error) {
+      self->busy = false;
+      try {
+        if (result) return then(std::move(*result));
+        if (failed) return failed(error);
+        self->set_stage(Stage::failed, "", error);
+      } catch (const Error& e) {  // the per-container boundary
+        self->set_stage(Stage::failed, "", e.message());
+      }
+    });
+  }
+
+  void after(std::chrono::milliseconds delay, std::function<void()> then) {
+    retry_timer.expires_after(delay);
+    retry_timer.async_wait([self = shared_from_this(), then = std::move(then)](const boost::system::error_code& error) {
+      if (!error) then();
+    });
+  }
+
+  static double random() {
+    static std::mt19937_64 generator{std::random_device{}()};
+    return std::uniform_real_distribution<double>(0, 1)(generator);
+  }
+
+  static constexpr const char* old_agent_path = "/api/local_raylet_healthz";
+
+  UnitHost host;
+  NodeReport report;
+  UnitPlace place;
+  std::optional<UnitRecord> record;
+  std::optional<run::ContainerDir> container;
+  run::RestartHistory history;
+  asio::steady_timer retry_timer, health_timer;
+  asio::posix::stream_descriptor watch;  // its fd is the container's
+  std::shared_ptr<HealthProbe> probe;
+  HealthJudge judge;
+  std::string agent_path = "/api/healthz", head_start;
+  std::chrono::steady_clock::time_point last_well{};
+  std::vector<Done> waiters;
+  int pull_failures = 0;
+  bool begun = false, busy = false, want_stop = false, ended_by_us = false, was_healthy = false;
+};
+
+RayUnit::RayUnit(UnitHost host) : state_(std::make_shared<State>(std::move(host))) {}
+
+RayUnit::~RayUnit() {
+  state_->stop_looking();
+  state_->retry_timer.cancel();
+  state_->watch.release();
+}
+
+void RayUnit::begin(const ClusterView& view, const Node& self, const std::string& ray_token) { state_->begin(view, self, ray_token); }
+bool RayUnit::begun() const { return state_->begun; }
+void RayUnit::view_changed(const ClusterView& view) { state_->view_changed(view); }
+void RayUnit::set_stage(Stage stage, const std::string& detail, const std::string& error) { state_->set_stage(stage, detail, error); }
+const NodeReport& RayUnit::report() const { return state_->report; }
+void RayUnit::stop(Done done) { state_->stop(std::move(done)); }
+void RayUnit::restart(Done done) { state_->restart(std::move(done)); }
+
+void RayUnit::exec(const Json& body, const ChannelPtr& channel) {
+  if (!state_->runs()) throw Error("cannot run a command: the container isn't running ('rayctl status' says why)");
+  serve_exec(state_->host.io, *state_->container, body, channel);
+}
+
+void RayUnit::logs(const Json& body, const ChannelPtr& channel) {
+  if (!state_->container) throw Error("cannot show a log: there is no container yet");
+  stream_log(state_->host.io, state_->container->path(), body, channel);
+}
+
+void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) {
+  std::string directory = containers_directory(paths);
+  std::vector<run::ContainerDir> all;
+  for (const std::string& id : run::ContainerDir::list(directory)) all.push_back(run::ContainerDir::open(directory, id));
+  for (run::ContainerDir& container : all)  // all at once: each may take its whole grace
+    if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
+  for (run::ContainerDir& container : all) {
+    container.wait();
+    container.remove();
+    net::Netns::remove(paths.run_dir, container.id());
+  }
+}
+
+}  // namespace rayctl::ray

@@ -1,0 +1,41 @@
+// The blocking steps of a unit's life, for the pool: image, container directory, start.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/paths.h"
+#include "oci/config.h"
+#include "ray/node_config.h"
+#include "ray/unit_record.h"
+
+namespace rayctl::ray {
+
+// An image that is here and unpacked.
+struct ReadyImage {
+  oci::ImageConfig config;
+  std::vector<std::string> lowerdirs;  // bottom first
+};
+
+// The image by its name: from the store when it is there, else pulled. Throws with the registry's reason.
+ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name);
+
+// What the cluster says of this node's Ray, and what identifies the container.
+struct UnitPlace {
+  NodeConfig config;
+  RayNode ray;
+  std::string node_name;  // "ray-wk-0"
+  std::string image;      // as named
+  std::string ray_token;
+  std::string key;        // unit_key()
+  std::string cgroup;     // parent of the container's, e.g. "/rayctl/1a2b3c"
+  std::string sealed_binary;
+};
+
+// Makes the container's directory with everything in it; nothing runs yet. Half-made ones are removed.
+UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImage& image);
+
+// Whether the image's own PATH has an executable `run`.
+bool image_has_run(const ReadyImage& image);
+
+}  // namespace rayctl::ray
