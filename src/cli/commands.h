@@ -7,14 +7,22 @@ namespace rayctl::cli {
 
 Command build_command();
 Command completion_command();
+Command cp_command();
+Command exec_command();
 Command images_command();
 Command inspect_command();
 Command login_command();
 Command logout_command();
+Command logs_command();
 Command man_command();
+Command node_command();
+Command ps_command();
 Command pull_command();
 Command push_command();
+Command restart_command();
 Command rmi_command();
+Command status_command();
+Command stop_command();
 Command tag_command();
 Command token_command();
 Command version_command();

@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "net/dns_process.h"
+#include "ray/copy.h"
+#include "ray/entry.h"
 #include "run/init.h"
 #include "run/launcher.h"
 #include "run/oci_commands.h"
@@ -21,9 +23,10 @@ struct Early {
 
 // One line per process.
 const std::vector<Early> early = {
-    {"dns", nullptr, net::dns_main},         {"init", nullptr, run::init_main},
-    {"launch", nullptr, run::launcher_main}, {"oci", "oci-rayctl", run::oci::main},
-    {"shim", nullptr, run::shim_main},
+    {"copy-receive", nullptr, ray::copy_main}, {"copy-send", nullptr, ray::copy_main},
+    {"dns", nullptr, net::dns_main},           {"entry", "run", ray::run_entry},
+    {"init", nullptr, run::init_main},         {"launch", nullptr, run::launcher_main},
+    {"oci", "oci-rayctl", run::oci::main},     {"shim", nullptr, run::shim_main},
 };
 
 }  // namespace

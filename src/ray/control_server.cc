@@ -55,6 +55,13 @@ void ControlServer::set_own_names(const std::map<std::string, std::string>& name
   impl_->schedule_publish();
 }
 
+void ControlServer::set_setting(const std::string& key, const std::string& value) {
+  Cluster cluster = impl_->state.cluster();
+  if (std::exchange(cluster.settings[key], value) == value) return;
+  impl_->state.members().set_cluster(std::move(cluster));
+  impl_->schedule_publish();
+}
+
 void ControlServer::set_own_facts(NodeFacts facts) {
   facts.id = impl_->state.self().id;
   facts.role = MemberRole::head;

@@ -47,7 +47,8 @@ FileLock end_supervisor(const Paths& paths) {
 void stop_units(const Paths& paths, const char* verb) {
   if (paths.state_dir != "/var/lib/rayctl" || !exists("/run/systemd/system")) return;
   for (const char* unit : units)
-    if (exists(join("/etc/systemd/system", unit))) run_captured({.argv = {"systemctl", verb, "--no-block", unit}});
+    if (exists(join("/etc/systemd/system", unit)))
+      run_captured({.argv = {"systemctl", verb, "--no-block", unit}});
 }
 
 void stop_everything(const Paths& paths) {
@@ -71,7 +72,8 @@ void reset_node(const Paths& given, Confirm confirm) {
   require_root();
   Paths paths{absolute(given.state_dir), absolute(given.run_dir)};
   if (confirm == Confirm::ask) {
-    if (!isatty(STDIN_FILENO)) throw UsageError("rayctl node reset: it asks before it removes: say --yes in a script");
+    if (!isatty(STDIN_FILENO))
+      throw UsageError("rayctl node reset: it asks before it removes: say --yes in a script");
     fmt::print("remove containers, images, keys and membership in '{}'? [y/N] ", paths.state_dir);
     std::fflush(stdout);
     int answer = std::getchar();

@@ -13,7 +13,7 @@
 namespace rayctl::ray {
 
 constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
-constexpr uint16_t default_vxlan_port = 8472;  // UDP, between all nodes
+constexpr uint16_t default_vxlan_port = 8472;    // UDP, between all nodes
 constexpr const char* default_config_file = "/etc/rayctl/node.json";
 
 // As given: an empty field was not given. Sizes in bytes.
@@ -55,7 +55,7 @@ struct NodeConfig {
   uint64_t workers = 0;        // head: how many workers make "all"
   std::string prefix = "ray";  // names are <prefix>-ms-0 and <prefix>-wk-N
   std::string name;            // empty: assigned
-  std::string listen_host;       // empty: every address
+  std::string listen_host;     // empty: every address
   uint16_t listen_port = default_control_port;
   std::string advertise;  // this node's underlay address; empty: found from the route
   std::string pool;       // empty: chosen

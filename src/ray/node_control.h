@@ -39,6 +39,8 @@ class NodeControl {
   // The head passes an operator's request on to a node; an error on a worker.
   virtual void forward(const std::string& node_id, const ChannelPtr& channel, std::string_view name,
                        const nlohmann::json& body) = 0;
+  // Head: a setting of the cluster that every node sees.
+  virtual void set_setting(const std::string& key, const std::string& value) = 0;
   // Ray's own token: made once by the head, asked for by workers.
   virtual void ray_token(std::function<void(const std::string& token, const std::string& error)> done) = 0;
 };

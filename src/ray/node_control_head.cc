@@ -106,6 +106,10 @@ class HeadControl : public NodeControl {
     relay(channel, connection, name, body);
   }
 
+  void set_setting(const std::string& key, const std::string& value) override {
+    server_->set_setting(key, value);
+  }
+
   void ray_token(std::function<void(const std::string&, const std::string&)> done) override {
     boost::asio::post(io_, [done = std::move(done), token = ray_token_] { done(token, ""); });
   }

@@ -50,6 +50,10 @@ class WorkerControl : public NodeControl {
     throw Error("cannot reach another node from a worker: ask the head");
   }
 
+  void set_setting(const std::string&, const std::string&) override {
+    throw Error("cannot change a setting of the cluster on a worker");
+  }
+
   void ray_token(std::function<void(const std::string&, const std::string&)> done) override {
     // Kept on disk, so that the node comes up without the head.
     if (auto token = read_file_if_exists(ray_token_path_)) {

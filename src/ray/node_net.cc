@@ -4,9 +4,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <utility>
-
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -26,7 +25,9 @@ constexpr auto settle_time = std::chrono::milliseconds(100);  // one event seldo
 constexpr auto names_deadline = std::chrono::seconds(10);
 
 // What `node stop` needs in order to undo, when no supervisor runs any more.
-std::string remembered_path(const std::string& run_dir) { return join(run_dir, "network.json"); }
+std::string remembered_path(const std::string& run_dir) {
+  return join(run_dir, "network.json");
+}
 
 void remember(const std::string& run_dir, const ClusterView& view, const Node& self) {
   nlohmann::json json = {{"pool", view.cluster.pool}, {"subnet", self.subnet}, {"underlay", self.underlay}};

@@ -43,8 +43,8 @@ class NodeNet {
   std::unique_ptr<State> state_;
 };
 
-// Everything that the supervisor of these paths left in the kernel: links, routes, rules, names, network namespaces. For
-// when none runs.
+// Everything that the supervisor of these paths left in the kernel: links, routes, rules, names, network
+// namespaces. For when none runs.
 void remove_node_network(const Paths& paths);
 
 }  // namespace rayctl::ray

@@ -1,12 +1,11 @@
 #include "ray/ray_unit.h"
 
 #include <algorithm>
-#include <random>
-#include <utility>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <random>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -43,8 +42,8 @@ WallTime seconds_of(run::WallClock::time_point time) {
 std::string telling_lines(const std::string& log) {
   std::vector<std::string> kept;
   for (const std::string& line : split(log, '\n'))
-    if (!line.empty() && line[0] != ' ' && line[0] != '\t' && line.find("[state-dump]") == std::string::npos &&
-        line.find(" I ") == std::string::npos)
+    if (!line.empty() && line[0] != ' ' && line[0] != '\t' &&
+        line.find("[state-dump]") == std::string::npos && line.find(" I ") == std::string::npos)
       kept.push_back(line);
   if (kept.size() > 12) kept.erase(kept.begin(), kept.end() - 12);
   return fmt::format("{}", fmt::join(kept, "\n"));
@@ -133,14 +132,16 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     ray.head_name = view.cluster.prefix + "-ms-0.q";
     for (const auto& [id, node] : view.nodes)
       if (node.role == MemberRole::head) ray.head_name = node.name + ".q";
-    for (uint32_t i = 0; i < view.cluster.workers; ++i) ray.worker_names.push_back(fmt::format("{}-wk-{}.q", view.cluster.prefix, i));
+    for (uint32_t i = 0; i < view.cluster.workers; ++i)
+      ray.worker_names.push_back(fmt::format("{}-wk-{}.q", view.cluster.prefix, i));
     ray.job = host.config.job;
     ray.stop_grace = host.config.stop_grace;
     ray.resources = host.config.resources;
     ray.env = host.config.env;
     place.key = unit_key(host.config, ray, place.image);
     view_changed(view);
-    job<Found>([paths = host.paths, key = place.key, grace = stop_grace()] { return adopt_or_clear(paths, key, grace); },
+    job<Found>([paths = host.paths, key = place.key,
+                grace = stop_grace()] { return adopt_or_clear(paths, key, grace); },
                [this](Found found) {
                  record = std::move(found.record);
                  if (!record) return obtain();
@@ -158,21 +159,25 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   void obtain() {
     if (want_stop) return stopped();
     set_stage(Stage::pulling, place.image, report.stage == Stage::pulling ? report.error : "");
-    job<ReadyImage>([paths = host.paths, config = host.config, name = place.image] { return ready_image(paths, config, name); },
+    job<ReadyImage>([paths = host.paths, config = host.config,
+                     name = place.image] { return ready_image(paths, config, name); },
                     [this](ReadyImage image) {
                       pull_failures = 0;
                       make(std::move(image));
                     },
                     [this](const std::string& error) {
-                      auto delay = std::min<std::chrono::seconds>(pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
-                      set_stage(Stage::pulling, fmt::format("{}, again in {}", place.image, human_duration(delay)), error);
+                      auto delay = std::min<std::chrono::seconds>(
+                          pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
+                      set_stage(Stage::pulling,
+                                fmt::format("{}, again in {}", place.image, human_duration(delay)), error);
                       after(delay, [this] { obtain(); });
                     });
   }
 
   void make(ReadyImage image) {
     set_stage(Stage::creating);
-    job<UnitRecord>([paths = host.paths, place = place, image = std::move(image)] { return make_unit(paths, place, image); },
+    job<UnitRecord>([paths = host.paths, place = place,
+                     image = std::move(image)] { return make_unit(paths, place, image); },
                     [this](UnitRecord made) {
                       record = std::move(made);
                       container = run::ContainerDir::open(containers_directory(host.paths), record->id);
@@ -196,11 +201,12 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     } catch (const Error& e) {
       return start_failed(e.message());
     }
-    job<bool>([paths = host.paths, id = record->id] {
-                run::ContainerDir::open(containers_directory(paths), id).launch(paths.run_dir);
-                return true;
-              },
-              [this](bool) { running(); }, [this](const std::string& error) { start_failed(error); });
+    job<bool>(
+        [paths = host.paths, id = record->id] {
+          run::ContainerDir::open(containers_directory(paths), id).launch(paths.run_dir);
+          return true;
+        },
+        [this](bool) { running(); }, [this](const std::string& error) { start_failed(error); });
   }
 
   void start_failed(const std::string& error) {
@@ -226,9 +232,10 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     watch.release();
     if (int fd = container->watch_fd(); fd >= 0) {
       watch.assign(fd);
-      watch.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
-        if (!error) self->container_ended();
-      });
+      watch.async_wait(asio::posix::stream_descriptor::wait_read,
+                       [self = shared_from_this()](const boost::system::error_code& error) {
+                         if (!error) self->container_ended();
+                       });
     } else {
       return container_ended();  // it was quicker than we are
     }
@@ -301,7 +308,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
       was_healthy = true;
       set_stage(Stage::healthy);
     } else if (now != before && now == HealthJudge::Verdict::unhealthy) {
-      std::string said = answer.error.empty() ? fmt::format("{} {}", answer.status, printable(answer.body)) : answer.error;
+      std::string said =
+          answer.error.empty() ? fmt::format("{} {}", answer.status, printable(answer.body)) : answer.error;
       set_stage(Stage::unhealthy, "", "Ray's health check fails: " + said);
     }
     if (time - last_well > patience) {
@@ -390,26 +398,29 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
 
   // --- helpers ---
   template <class T>
-  void job(std::function<T()> work, std::function<void(T)> then, std::function<void(const std::string&)> failed = {}) {
+  void job(std::function<T()> work, std::function<void(T)> then,
+           std::function<void(const std::string&)> failed = {}) {
     busy = true;
-    host.jobs.run<T>(std::move(work), [self = shared_from_this(), then = std::move(then), failed = std::move(failed)](
-                                          std::optional<T> result, const std::string& error) {
-      self->busy = false;
-      try {
-        if (result) return then(std::move(*result));
-        if (failed) return failed(error);
-        self->set_stage(Stage::failed, "", error);
-      } catch (const Error& e) {  // the per-container boundary
-        self->set_stage(Stage::failed, "", e.message());
-      }
-    });
+    host.jobs.run<T>(std::move(work),
+                     [self = shared_from_this(), then = std::move(then), failed = std::move(failed)](
+                         std::optional<T> result, const std::string& error) {
+                       self->busy = false;
+                       try {
+                         if (result) return then(std::move(*result));
+                         if (failed) return failed(error);
+                         self->set_stage(Stage::failed, "", error);
+                       } catch (const Error& e) {  // the per-container boundary
+                         self->set_stage(Stage::failed, "", e.message());
+                       }
+                     });
   }
 
   void after(std::chrono::milliseconds delay, std::function<void()> then) {
     retry_timer.expires_after(delay);
-    retry_timer.async_wait([self = shared_from_this(), then = std::move(then)](const boost::system::error_code& error) {
-      if (!error) then();
-    });
+    retry_timer.async_wait(
+        [self = shared_from_this(), then = std::move(then)](const boost::system::error_code& error) {
+          if (!error) then();
+        });
   }
 
   static double random() {
@@ -444,16 +455,31 @@ RayUnit::~RayUnit() {
   state_->watch.release();
 }
 
-void RayUnit::begin(const ClusterView& view, const Node& self, const std::string& ray_token) { state_->begin(view, self, ray_token); }
-bool RayUnit::begun() const { return state_->begun; }
-void RayUnit::view_changed(const ClusterView& view) { state_->view_changed(view); }
-void RayUnit::set_stage(Stage stage, const std::string& detail, const std::string& error) { state_->set_stage(stage, detail, error); }
-const NodeReport& RayUnit::report() const { return state_->report; }
-void RayUnit::stop(Done done) { state_->stop(std::move(done)); }
-void RayUnit::restart(Done done) { state_->restart(std::move(done)); }
+void RayUnit::begin(const ClusterView& view, const Node& self, const std::string& ray_token) {
+  state_->begin(view, self, ray_token);
+}
+bool RayUnit::begun() const {
+  return state_->begun;
+}
+void RayUnit::view_changed(const ClusterView& view) {
+  state_->view_changed(view);
+}
+void RayUnit::set_stage(Stage stage, const std::string& detail, const std::string& error) {
+  state_->set_stage(stage, detail, error);
+}
+const NodeReport& RayUnit::report() const {
+  return state_->report;
+}
+void RayUnit::stop(Done done) {
+  state_->stop(std::move(done));
+}
+void RayUnit::restart(Done done) {
+  state_->restart(std::move(done));
+}
 
 void RayUnit::exec(const Json& body, const ChannelPtr& channel) {
-  if (!state_->runs()) throw Error("cannot run a command: the container isn't running ('rayctl status' says why)");
+  if (!state_->runs())
+    throw Error("cannot run a command: the container isn't running ('rayctl status' says why)");
   serve_exec(state_->host.io, *state_->container, body, channel);
 }
 
@@ -465,7 +491,8 @@ void RayUnit::logs(const Json& body, const ChannelPtr& channel) {
 void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) {
   std::string directory = containers_directory(paths);
   std::vector<run::ContainerDir> all;
-  for (const std::string& id : run::ContainerDir::list(directory)) all.push_back(run::ContainerDir::open(directory, id));
+  for (const std::string& id : run::ContainerDir::list(directory))
+    all.push_back(run::ContainerDir::open(directory, id));
   for (run::ContainerDir& container : all)  // all at once: each may take its whole grace
     if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
   for (run::ContainerDir& container : all) {

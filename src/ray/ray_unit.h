@@ -1,4 +1,5 @@
-// The node's Ray container: pulled, made, started, watched, restarted, adopted again after the supervisor's own end.
+// The node's Ray container: pulled, made, started, watched, restarted, adopted again after the supervisor's
+// own end.
 #pragma once
 
 #include <functional>
@@ -36,8 +37,8 @@ class RayUnit {
   explicit RayUnit(UnitHost host);
   ~RayUnit();  // the container goes on
 
-  // The node has its place: adopts the container that runs there already, or goes for a new one. Later calls tell of
-  // changes of the view.
+  // The node has its place: adopts the container that runs there already, or goes for a new one. Later calls
+  // tell of changes of the view.
   void begin(const ClusterView& view, const Node& self, const std::string& ray_token);
   bool begun() const;
   void view_changed(const ClusterView& view);
@@ -59,7 +60,8 @@ class RayUnit {
   std::shared_ptr<State> state_;
 };
 
-// Ends every container in the state directory, with the grace each was given, and removes what is left of them.
+// Ends every container in the state directory, with the grace each was given, and removes what is left of
+// them.
 void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace);
 
 }  // namespace rayctl::ray

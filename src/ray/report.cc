@@ -146,7 +146,8 @@ const PlacedContainer& find_container(const std::vector<PlacedContainer>& all, s
   std::string_view name = target.ends_with(".q") ? target.substr(0, target.size() - 2) : target;
   std::vector<const PlacedContainer*> found;
   for (const PlacedContainer& c : all)
-    if (c.node == name || c.node + "/" + c.container.name == name || (name == "head" && c.role == MemberRole::head))
+    if (c.node == name || c.node + "/" + c.container.name == name ||
+        (name == "head" && c.role == MemberRole::head))
       found.push_back(&c);
   if (found.empty() && target.size() >= 2)
     for (const PlacedContainer& c : all)

@@ -48,8 +48,7 @@ class Supervisor {
         jobs_(io_),
         signals_(io_, SIGINT, SIGTERM),
         net_(io_, paths, sealed_),
-        unit_(
-            {io_, jobs_, net_, paths, config, sealed_, [this](const NodeReport& report) { told(report); }}) {
+        unit_(unit_host(paths)) {
     ControlEvents events;
     events.on_view = [this](const ClusterView& view) { view_changed(view); };
     events.on_connected = [this] { info("the head is reached"); };
@@ -91,7 +90,8 @@ class Supervisor {
       warn("network: {}", e.message());
       return;
     }
-    if (unit_.begun() || std::exchange(waiting_for_token_, true)) return;
+    if (unit_.begun()) return unit_.view_changed(view);
+    if (std::exchange(waiting_for_token_, true)) return;
     info("this node is {}: address {}, subnet {}", self->name, self->address, self->subnet);
     control_->ray_token([this](const std::string& token, const std::string& error) {
       waiting_for_token_ = false;
@@ -99,6 +99,17 @@ class Supervisor {
       if (!error.empty() || !now) return unit_.set_stage(Stage::joining, "", error);
       unit_.begin(control_->view(), *now, token);
     });
+  }
+
+  UnitHost unit_host(const Paths& paths) {
+    return {io_,
+            jobs_,
+            net_,
+            paths,
+            config_,
+            sealed_,
+            [this](const NodeReport& report) { told(report); },
+            [this](const std::string& start) { control_->set_setting(head_start_setting, start); }};
   }
 
   void told(const NodeReport& report) {

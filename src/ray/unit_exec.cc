@@ -1,11 +1,10 @@
 #include "ray/unit_exec.h"
 
-#include <csignal>
-#include <utility>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <csignal>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "ray/control_pump.h"
@@ -17,7 +16,8 @@ namespace asio = boost::asio;
 namespace {
 
 int signal_by_name(const std::string& name) {
-  static const std::pair<const char*, int> known[] = {{"INT", SIGINT}, {"TERM", SIGTERM}, {"QUIT", SIGQUIT}, {"HUP", SIGHUP}};
+  static const std::pair<const char*, int> known[] = {
+      {"INT", SIGINT}, {"TERM", SIGTERM}, {"QUIT", SIGQUIT}, {"HUP", SIGHUP}};
   for (const auto& [text, number] : known)
     if (name == text) return number;
   throw Error("cannot pass on signal '{}': only INT, TERM, QUIT and HUP are", name);
@@ -26,7 +26,8 @@ int signal_by_name(const std::string& name) {
 run::ExecRequest parse_exec(const Json& body) {
   run::ExecRequest request;
   request.argv = body.at("argv").strings();
-  if (request.argv.empty()) request.argv = {"/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh"};
+  if (request.argv.empty())
+    request.argv = {"/bin/sh", "-c", "command -v bash >/dev/null && exec bash || exec sh"};
   request.env = body.strings_or_empty("env");
   if (std::string user = body.string_or("user", ""); !user.empty()) request.user = user;
   if (std::string workdir = body.string_or("workdir", ""); !workdir.empty()) request.cwd = workdir;
@@ -64,16 +65,17 @@ class ExecServer : public std::enable_shared_from_this<ExecServer> {
 
   void watch() {
     auto self = shared_from_this();
-    news_.async_wait(asio::posix::stream_descriptor::wait_read, [self](const boost::system::error_code& error) {
-      if (error) return;
-      try {
-        self->result_ = self->session_.poll();
-      } catch (const Error& e) {
-        return self->channel_->fail(e.message());
-      }
-      if (!self->result_) return self->watch();
-      self->answer();
-    });
+    news_.async_wait(asio::posix::stream_descriptor::wait_read,
+                     [self](const boost::system::error_code& error) {
+                       if (error) return;
+                       try {
+                         self->result_ = self->session_.poll();
+                       } catch (const Error& e) {
+                         return self->channel_->fail(e.message());
+                       }
+                       if (!self->result_) return self->watch();
+                       self->answer();
+                     });
   }
 
   void answer() {
@@ -92,7 +94,8 @@ class ExecServer : public std::enable_shared_from_this<ExecServer> {
 
 }  // namespace
 
-void serve_exec(asio::io_context& io, const run::ContainerDir& container, const Json& body, const ChannelPtr& channel) {
+void serve_exec(asio::io_context& io, const run::ContainerDir& container, const Json& body,
+                const ChannelPtr& channel) {
   run::ExecRequest request = parse_exec(body);
   LocalStdio stdio;
   Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();

@@ -22,14 +22,17 @@ namespace rayctl::ray {
 
 namespace {
 
-std::string registry_file(const std::string& path) { return path.empty() ? "" : absolute(path); }
+std::string registry_file(const std::string& path) {
+  return path.empty() ? "" : absolute(path);
+}
 
-oci::Image pull_image(oci::Store& store, oci::Layers& layers, const NodeConfig& config, const oci::Reference& reference) {
+oci::Image pull_image(oci::Store& store, oci::Layers& layers, const NodeConfig& config,
+                      const oci::Reference& reference) {
   oci::RegistryOptions options;
   options.ca_file = registry_file(config.registry_ca);
   options.auth_file = registry_file(config.registry_auth);
-  options.insecure = std::find(config.insecure_registries.begin(), config.insecure_registries.end(), reference.registry) !=
-                     config.insecure_registries.end();
+  options.insecure = std::find(config.insecure_registries.begin(), config.insecure_registries.end(),
+                               reference.registry) != config.insecure_registries.end();
   oci::Registry registry(reference.registry, options);
   std::unique_ptr<oci::ImageSource> source = oci::source_from(registry, reference.repository);
   oci::StoreLock using_store = store.use();
@@ -52,14 +55,16 @@ bool has_executable(const std::vector<std::string>& lowerdirs, const std::string
 }
 
 int signal_number(const std::string& name) {
-  static const std::map<std::string, int> numbers = {{"TERM", SIGTERM}, {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"HUP", SIGHUP},
-                                                     {"KILL", SIGKILL}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}};
+  static const std::map<std::string, int> numbers = {{"TERM", SIGTERM}, {"INT", SIGINT},    {"QUIT", SIGQUIT},
+                                                     {"HUP", SIGHUP},   {"KILL", SIGKILL},  {"USR1", SIGUSR1},
+                                                     {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}};
   std::string_view bare = name;
   if (bare.starts_with("SIG")) bare.remove_prefix(3);
   if (auto it = numbers.find(std::string(bare)); it != numbers.end()) return it->second;
-  int number = !bare.empty() && bare.size() <= 2 && bare.find_first_not_of("0123456789") == std::string_view::npos
-                   ? std::stoi(std::string(bare))
-                   : 0;
+  int number =
+      !bare.empty() && bare.size() <= 2 && bare.find_first_not_of("0123456789") == std::string_view::npos
+          ? std::stoi(std::string(bare))
+          : 0;
   return number >= 1 && number <= 64 ? number : SIGTERM;
 }
 
@@ -92,7 +97,8 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   record.address = place.ray.address;
   record.created = wall_now();
 
-  // The directory's final content is known only after it exists; until unit.json is there it isn't taken for a container.
+  // The directory's final content is known only after it exists; until unit.json is there it isn't taken for
+  // a container.
   std::string directory = container_directory(paths, record.id);
   ContainerInputs inputs;
   inputs.image = image.config;
@@ -105,27 +111,32 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   inputs.home = user.home;
   inputs.upper = join(directory, "upper");
   inputs.work = join(directory, "work");
-  inputs.files = {join(directory, "hosts"), join(directory, "resolv.conf"), join(directory, "hostname"), join(directory, "ray-token")};
+  inputs.files = {join(directory, "hosts"), join(directory, "resolv.conf"), join(directory, "hostname"),
+                  join(directory, "ray-token")};
   inputs.init_binary = place.sealed_binary;
   inputs.netns = net::Netns::path_of(paths.run_dir, record.id);
   inputs.cgroups_path = join(place.cgroup, record.id);
   inputs.lowerdirs = image.lowerdirs;
-  inputs.lowerdirs.insert(inputs.lowerdirs.begin(), run::mount_points_layer(paths.run_dir, container_binds(inputs)));
+  inputs.lowerdirs.insert(inputs.lowerdirs.begin(),
+                          run::mount_points_layer(paths.run_dir, container_binds(inputs)));
 
   run::ContainerOptions options;
   options.id = record.id;
   options.stop_signal = signal_number(image.config.stop_signal);
   options.labels = {{"name", "ray"}, {"node", place.node_name}};
   make_directories(containers_directory(paths), 0700);
-  run::ContainerDir container = run::ContainerDir::create(containers_directory(paths), run::default_spec(container_defaults(inputs)), options);
+  run::ContainerDir container = run::ContainerDir::create(
+      containers_directory(paths), run::default_spec(container_defaults(inputs)), options);
   try {
     make_directories(inputs.upper);
     make_directories(inputs.work);
     net::Address address = net::parse_address(place.ray.address);
     container.write_network_files(
-        net::hosts_file(address, {record.id.substr(0, 12), place.node_name + ".q", place.node_name}), net::resolv_conf_file());
+        net::hosts_file(address, {record.id.substr(0, 12), place.node_name + ".q", place.node_name}),
+        net::resolv_conf_file());
     replace_file(inputs.files.ray_token, place.ray_token, 0400);
-    check(chown(inputs.files.ray_token.c_str(), user.uid, user.gid), "cannot give '{}' to the image's user", inputs.files.ray_token);
+    check(chown(inputs.files.ray_token.c_str(), user.uid, user.gid), "cannot give '{}' to the image's user",
+          inputs.files.ray_token);
     save_unit(paths, record);
   } catch (...) {
     container.remove();

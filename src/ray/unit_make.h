@@ -27,8 +27,8 @@ struct UnitPlace {
   std::string node_name;  // "ray-wk-0"
   std::string image;      // as named
   std::string ray_token;
-  std::string key;        // unit_key()
-  std::string cgroup;     // parent of the container's, e.g. "/rayctl/1a2b3c"
+  std::string key;     // unit_key()
+  std::string cgroup;  // parent of the container's, e.g. "/rayctl/1a2b3c"
   std::string sealed_binary;
 };
 

@@ -26,7 +26,8 @@ NodeReport at(Stage stage) {
 TEST_CASE("a cluster is whole when its head and all its workers are healthy") {
   ClusterView view;
   view.cluster.workers = 2;
-  view.nodes = {{"ray-ms-0", node("ray-ms-0", MemberRole::head)}, {"ray-wk-0", node("ray-wk-0", MemberRole::worker)}};
+  view.nodes = {{"ray-ms-0", node("ray-ms-0", MemberRole::head)},
+                {"ray-wk-0", node("ray-wk-0", MemberRole::worker)}};
   std::map<std::string, NodeReport> reports = {{"ray-ms-0", at(Stage::healthy)},
                                                {"ray-wk-0", at(Stage::pulling)}};
   CHECK_FALSE(wholeness(view, reports).whole);
