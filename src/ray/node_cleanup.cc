@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "ray/control_socket.h"
 #include "ray/node_net.h"
-#include "ray/ray_unit.h"
+#include "ray/unit_adopt.h"
 #include "run/sealed.h"
 
 namespace rayctl::ray {

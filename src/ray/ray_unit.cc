@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/version.h"
-#include "net/netns.h"
 #include "ray/health.h"
+#include "ray/unit_adopt.h"
 #include "ray/unit_exec.h"
 #include "ray/unit_logs.h"
 #include "ray/unit_make.h"
@@ -36,42 +36,6 @@ constexpr uint64_t tail_lines = 40;
 
 WallTime seconds_of(run::WallClock::time_point time) {
   return std::chrono::time_point_cast<std::chrono::seconds>(time);
-}
-
-// The lines of a failed Ray's log that say something: not its state dumps, traces and progress.
-std::string telling_lines(const std::string& log) {
-  std::vector<std::string> kept;
-  for (const std::string& line : split(log, '\n'))
-    if (!line.empty() && line[0] != ' ' && line[0] != '\t' &&
-        line.find("[state-dump]") == std::string::npos && line.find(" I ") == std::string::npos)
-      kept.push_back(line);
-  if (kept.size() > 12) kept.erase(kept.begin(), kept.end() - 12);
-  return fmt::format("{}", fmt::join(kept, "\n"));
-}
-
-// What was found in the state directory at the start.
-struct Found {
-  std::optional<UnitRecord> record;
-  bool running = false;
-};
-
-// Adopts the container that fits `key`; ends and removes all others.
-Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace) {
-  Found found;
-  std::optional<UnitRecord> record = load_unit(paths);
-  for (const std::string& id : run::ContainerDir::list(containers_directory(paths))) {
-    run::ContainerDir container = run::ContainerDir::open(containers_directory(paths), id);
-    bool running = container.adopt().status == run::RunStatus::running;
-    if (record && id == record->id && record->key == key) {
-      found = {record, running};
-      continue;
-    }
-    info("container {}: removing it, it was made for something else", id.substr(0, 12));
-    if (running) container.stop(grace);
-    container.remove();
-    net::Netns::remove(paths.run_dir, id);
-  }
-  return found;
 }
 
 }  // namespace
@@ -486,20 +450,6 @@ void RayUnit::exec(const Json& body, const ChannelPtr& channel) {
 void RayUnit::logs(const Json& body, const ChannelPtr& channel) {
   if (!state_->container) throw Error("cannot show a log: there is no container yet");
   stream_log(state_->host.io, state_->container->path(), body, channel);
-}
-
-void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) {
-  std::string directory = containers_directory(paths);
-  std::vector<run::ContainerDir> all;
-  for (const std::string& id : run::ContainerDir::list(directory))
-    all.push_back(run::ContainerDir::open(directory, id));
-  for (run::ContainerDir& container : all)  // all at once: each may take its whole grace
-    if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
-  for (run::ContainerDir& container : all) {
-    container.wait();
-    container.remove();
-    net::Netns::remove(paths.run_dir, container.id());
-  }
 }
 
 }  // namespace rayctl::ray

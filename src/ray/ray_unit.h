@@ -60,8 +60,4 @@ class RayUnit {
   std::shared_ptr<State> state_;
 };
 
-// Ends every container in the state directory, with the grace each was given, and removes what is left of
-// them.
-void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace);
-
 }  // namespace rayctl::ray

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # A laboratory of "machines" on one machine: network namespaces on a bridge, in a namespace of its own, with a registry.
 # Sourced by the demo and by tests of the whole; needs $D (a directory), $RAYCTL and the function on_exit COMMAND.
 lab=rl$$                # names carry the pid: several laboratories can stand beside each other

@@ -1,0 +1,55 @@
+#include "ray/unit_adopt.h"
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "net/netns.h"
+#include "run/lifecycle.h"
+
+namespace rayctl::ray {
+
+std::string telling_lines(const std::string& log) {
+  std::vector<std::string> kept;
+  for (const std::string& line : split(log, '\n'))
+    if (!line.empty() && line[0] != ' ' && line[0] != '\t' &&
+        line.find("[state-dump]") == std::string::npos && line.find(" I ") == std::string::npos)
+      kept.push_back(line);
+  if (kept.size() > 12) kept.erase(kept.begin(), kept.end() - 12);
+  return fmt::format("{}", fmt::join(kept, "\n"));
+}
+
+Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace) {
+  Found found;
+  std::optional<UnitRecord> record = load_unit(paths);
+  for (const std::string& id : run::ContainerDir::list(containers_directory(paths))) {
+    run::ContainerDir container = run::ContainerDir::open(containers_directory(paths), id);
+    bool running = container.adopt().status == run::RunStatus::running;
+    if (record && id == record->id && record->key == key) {
+      found = {record, running};
+      continue;
+    }
+    info("container {}: removing it, it was made for something else", id.substr(0, 12));
+    if (running) container.stop(grace);
+    container.remove();
+    net::Netns::remove(paths.run_dir, id);
+  }
+  return found;
+}
+
+void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) {
+  std::string directory = containers_directory(paths);
+  std::vector<run::ContainerDir> all;
+  for (const std::string& id : run::ContainerDir::list(directory))
+    all.push_back(run::ContainerDir::open(directory, id));
+  for (run::ContainerDir& container : all)  // all at once: each may take its whole grace
+    if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
+  for (run::ContainerDir& container : all) {
+    container.wait();
+    container.remove();
+    net::Netns::remove(paths.run_dir, container.id());
+  }
+}
+
+}  // namespace rayctl::ray
