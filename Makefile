@@ -158,7 +158,7 @@ lint: deps-lint
 	@tests/run.sh lint
 test: $(BINARY) $(UNITS) $(DRIVERS) deps-lint deps-test
 	@tests/run.sh lint $(EXTRA_SUITES) unit functional
-bench: $(BINARY) deps-bench
+bench: $(BINARY) $(DRIVERS) deps-bench
 	@tests/run.sh bench
 demo: $(BINARY) deps-demo
 	@tests/demo/run.sh

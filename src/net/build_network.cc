@@ -1,14 +1,13 @@
 #include "net/build_network.h"
 
 #include <linux/rtnetlink.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
+#include <csignal>
 #include <cstring>
 #include <optional>
 #include <thread>
@@ -33,44 +32,52 @@ namespace rayctl::net {
 
 namespace {
 
-constexpr std::string_view lock_name = "rayctl-build-network";
 constexpr std::chrono::milliseconds lock_pause{5};
 constexpr std::chrono::seconds lock_limit{30};
 constexpr int subnet_length = 30;
 constexpr int networks_per_process = 1000;
 
-// One holder per network namespace, of any process and run directory: abstract sockets belong to the
-// namespace.
-class NamespaceLock {
- public:
-  NamespaceLock() : fd_(check(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "cannot open a socket")) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    lock_name.copy(address.sun_path + 1, lock_name.size());
-    socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + lock_name.size());
-    auto end = std::chrono::steady_clock::now() + lock_limit;
-    while (bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), size) < 0) {
-      if (errno != EADDRINUSE || std::chrono::steady_clock::now() > end)
-        throw SysError(errno, "cannot lock the making of build networks");
-      std::this_thread::sleep_for(lock_pause);
-    }
-  }
-
- private:
-  Fd fd_;
-};
-
-// "rcb-PID-N", "rayctl-build-PID-N", "build-PID-N" -> PID; 0 when it isn't of that form.
-pid_t owner_of(std::string_view name, std::string_view prefix) {
-  if (!name.starts_with(prefix)) return 0;
-  name.remove_prefix(prefix.size());
-  pid_t pid = 0;
-  auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-  return error == std::errc() && end != name.data() + name.size() && *end == '-' ? pid : 0;
+// A name that one process holds within its network namespace, whatever its run directory and pid namespace:
+// abstract sockets belong to the namespace, and end with the process.
+Fd hold_name(const std::string& name) {
+  Fd fd{check(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "cannot open a socket")};
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
+  socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0) return fd;
+  if (errno != EADDRINUSE) throw SysError(errno, "cannot hold the name '{}'", name);
+  return Fd{};
 }
 
-bool is_dead(pid_t pid) {
-  return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+Fd wait_for_name(const std::string& name) {
+  auto end = std::chrono::steady_clock::now() + lock_limit;
+  for (;;) {
+    if (Fd fd = hold_name(name)) return fd;
+    if (std::chrono::steady_clock::now() > end)
+      throw Error("cannot lock the making of build networks: another process holds '@{}'", name);
+    std::this_thread::sleep_for(lock_pause);
+  }
+}
+
+// "rcb-PID-N…", "rayctl-build-PID-N…", "build-PID-N…" -> "PID-N"; "" when it isn't of that form.
+std::string id_of(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) return "";
+  name.remove_prefix(prefix.size());
+  size_t end = name.find_first_not_of("0123456789-");
+  return std::string(name.substr(0, end));
+}
+
+std::string holder_name(const std::string& id) {
+  return "rayctl-build-" + id;
+}
+
+bool is_abandoned(const std::string& id) {
+  return !id.empty() && hold_name(holder_name(id));
+}
+
+std::string netns_lock(const std::string& run_dir, const std::string& id) {
+  return join(run_dir, "netns/build-" + id + ".lock");
 }
 
 std::vector<NftRule> permits_for(const std::string& link, const Subnet& subnet) {
@@ -82,17 +89,22 @@ std::vector<NftRule> permits_for(const std::string& link, const Subnet& subnet) 
 // What builds that were killed have left.
 void sweep(Netlink& route, Netlink& netfilter, const std::string& run_dir) {
   for (const Link& link : list_links(route))
-    if (is_dead(owner_of(link.name, build_prefix))) delete_link(route, link.name);
+    if (is_abandoned(id_of(link.name, build_prefix))) delete_link(route, link.name);
   for (const std::string& table : list_tables(netfilter))
-    if (is_dead(owner_of(table, build_table_prefix))) delete_table(netfilter, table);
+    if (is_abandoned(id_of(table, build_table_prefix))) delete_table(netfilter, table);
   withdraw_permits_if(netfilter, [](const std::string& comment) {
     size_t at = comment.find(build_prefix);
-    return at != std::string::npos && is_dead(owner_of(comment.substr(at), build_prefix));
+    return at != std::string::npos && is_abandoned(id_of(comment.substr(at), build_prefix));
   });
+  // A run directory may serve several network namespaces: its files are held by locks of their own.
   std::string directory = join(run_dir, "netns");
-  if (!exists(directory)) return;
-  for (const std::string& name : list_directory(directory))
-    if (is_dead(owner_of(name, "build-"))) Netns::remove(run_dir, name);
+  for (const std::string& name : list_directory(directory)) {
+    std::string id = id_of(name, "build-");
+    if (id.empty() || name.ends_with(".lock")) continue;
+    if (!FileLock::try_lock(netns_lock(run_dir, id), LockKind::exclusive)) continue;
+    Netns::remove(run_dir, name);
+    unlink(netns_lock(run_dir, id).c_str());
+  }
 }
 
 std::vector<Subnet> build_subnets(Netlink& route) {
@@ -165,7 +177,9 @@ uint32_t egress_mtu() {
 }  // namespace
 
 struct BuildNetwork::State {
-  std::string run_dir;
+  Fd holder;
+  std::optional<FileLock> lock;
+  std::string run_dir, id;
   std::string netns_name, netns_path, link, table;
   Subnet subnet;
   std::vector<NftRule> permits;
@@ -191,7 +205,9 @@ struct BuildNetwork::State {
       if (!permits.empty()) withdraw_permits(netfilter, permits);
     });
     attempt([&] {
-      if (!netns_name.empty()) Netns::remove(run_dir, netns_name);
+      if (netns_name.empty()) return;
+      Netns::remove(run_dir, netns_name);
+      unlink(netns_lock(run_dir, id).c_str());
     });
   }
 };
@@ -200,14 +216,17 @@ BuildNetwork::BuildNetwork(const std::string& run_dir) : state_(std::make_unique
   State& state = *state_;
   state.run_dir = run_dir;
   try {
-    NamespaceLock lock;
+    Fd making = wait_for_name("rayctl-build-network");
+    make_directories(join(run_dir, "netns"));
     Netlink route(NETLINK_ROUTE), netfilter(NETLINK_NETFILTER);
     sweep(route, netfilter, run_dir);
-    std::string id;
-    for (int i = 0; i < networks_per_process; ++i) {
-      id = fmt::format("{}-{}", getpid(), i);
-      if (!find_link(route, std::string(build_prefix) + id)) break;
+    for (int i = 0; i < networks_per_process && !state.lock; ++i) {
+      state.id = fmt::format("{}-{}", getpid(), i);
+      state.holder = hold_name(holder_name(state.id));
+      if (state.holder) state.lock = FileLock::try_lock(netns_lock(run_dir, state.id), LockKind::exclusive);
     }
+    if (!state.lock) throw Error("cannot hold more than {} at once", networks_per_process);
+    const std::string& id = state.id;
     auto taken = build_subnets(route);
     state.subnet = choose_build_subnet(others_networks(taken), taken);
     state.netns_name = "build-" + id;

@@ -17,6 +17,7 @@ namespace {
 constexpr uint16_t dns_port = 53;
 constexpr int datagrams_per_turn = 64;  // then others get theirs
 constexpr int listen_queue = 64;
+constexpr size_t query_limit = 4096;  // none is that long; what clients make us keep is bounded by it
 
 Fd bound_socket(int type, const Address& address) {
   Fd fd{check(socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), "cannot open a socket")};
@@ -143,6 +144,8 @@ void DnsServer::handle(const std::shared_ptr<Namespace>& space, std::string mess
   DnsIncoming incoming = parse_dns_query(as_bytes(message));
   if (incoming.kind == DnsIncoming::Kind::silent) return reply("");
   const DnsQuery& query = incoming.query;
+  if (message.size() > query_limit)
+    return reply(write_dns_reply(query, {DnsCode::format_error}, query_limit));
   size_t limit = transport == DnsTransport::udp ? query.udp_size : dns_message_limit;
   if (incoming.kind == DnsIncoming::Kind::problem)
     return reply(write_dns_reply(query, {incoming.problem}, limit));
@@ -219,6 +222,10 @@ void DnsServer::pump(const std::shared_ptr<Connection>& connection) {
   std::string& in = connection->in;
   while (connection->fd && !connection->busy && connection->out.empty() && in.size() >= 2) {
     size_t size = static_cast<size_t>(static_cast<uint8_t>(in[0])) << 8 | static_cast<uint8_t>(in[1]);
+    if (size > query_limit) {
+      connection->pumping = false;
+      return end(connection);
+    }
     if (in.size() < size + 2) break;
     std::string message = in.substr(2, size);
     in.erase(0, size + 2);

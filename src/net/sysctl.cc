@@ -34,7 +34,14 @@ bool set_sysctl(const std::string& key, const std::string& value) {
 }
 
 bool set_sysctl_if_exists(const std::string& key, const std::string& value) {
-  return sysctl(key) && set_sysctl(key, value);
+  auto found = sysctl(key);
+  if (!found || found == value) return false;
+  try {
+    return set_sysctl(key, value);
+  } catch (const SysError& error) {
+    if (error.code() != EROFS) throw;
+    return false;
+  }
 }
 
 }  // namespace rayctl::net

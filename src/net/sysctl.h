@@ -13,7 +13,8 @@ std::optional<std::string> sysctl(const std::string& key);
 // Writes when the value differs; tells whether it did. A missing file is an error.
 bool set_sysctl(const std::string& key, const std::string& value);
 
-// The same, but a kernel without the setting (no IPv6, no bridge-netfilter) is fine.
+// For what is better so but not needed: a kernel without the setting (no IPv6) and a read-only /proc/sys (we
+// are in a container ourselves) are fine.
 bool set_sysctl_if_exists(const std::string& key, const std::string& value);
 
 }  // namespace rayctl::net

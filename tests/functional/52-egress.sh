@@ -24,6 +24,7 @@ sleep 0.3
 equal "$(in_c c0 python3 send.py 198.51.100.1 7001 1000)" 192.0.2.1
 equal "$(in_c c0 python3 send.py "$(address c1)" 7000 1000)" "$(address c0)"
 equal "$(in_c c1 python3 send.py "$(address c0)" 7000 1000)" "$(address c1)"
+equal "$(in_c d0 python3 send.py "$(address c0)" 7000 1000)" "$(address d0)"  # bridge-nf-call-iptables
 in_vm 0 iptables-nft -S FORWARD >out  # iptables can still read its chain
 grep_quiet 'rayctl0.*ACCEPT' out
 in_vm 0 iptables-nft -I FORWARD 1 -j DROP  # pushed down: put up again
