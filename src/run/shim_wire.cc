@@ -196,7 +196,12 @@ std::string to_text(const ShimRequest& request) {
   } else if (auto* resize = std::get_if<ResizeCall>(&request)) {
     json = {{"op", "resize"}, {"rows", resize->rows}, {"columns", resize->columns}};
   }
-  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  try {
+    return json.dump();
+  } catch (const nlohmann::json::type_error&) {
+    // Replaced characters would run something else than what was asked for.
+    throw Error("cannot pass on the request: it holds text that isn't UTF-8");
+  }
 }
 
 ShimRequest parse_request(std::string_view text) {

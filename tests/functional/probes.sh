@@ -10,6 +10,7 @@ probe_vxlan() { unshare --net ip link add probe type vxlan id 1 dstport 4789 dev
 probe_wireguard() { unshare --net ip link add probe type wireguard; }
 probe_nftables() { unshare --net nft add table inet probe; }
 probe_memory_controller() { grep -qw memory /sys/fs/cgroup/cgroup.controllers || [ -d /sys/fs/cgroup/memory ]; }
+probe_cgroup_v1() { [ -d /sys/fs/cgroup/memory ]; }
 probe_seccomp() { grep -q '^Seccomp:' /proc/self/status; }
 probe_systemd() { [ -d /run/systemd/system ]; }
 probe_kvm() { [ -w /dev/kvm ]; }
