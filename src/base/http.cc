@@ -162,6 +162,11 @@ struct Http::State {
   std::unique_ptr<CURL, decltype([](CURL* c) { curl_easy_cleanup(c); })> easy{curl_easy_init()};
 };
 
+std::chrono::seconds default_stall_timeout() {
+  const char* text = std::getenv("RAYCTL_STALL_SECONDS");
+  return std::chrono::seconds(text ? std::clamp(std::strtol(text, nullptr, 10), 1L, 3600L) : 60L);
+}
+
 std::string find_ca_bundle() {
   if (const char* file = std::getenv("SSL_CERT_FILE"); file && *file) return file;
   for (const char* path : {"/etc/ssl/certs/ca-certificates.crt",  // Debian, Ubuntu, Alpine, Arch
@@ -308,7 +313,9 @@ HttpResponse Http::send(const HttpRequest& request, const OnBody& on_body) {
       reason = fmt::format("the name '{}' is not known", printable(url.host));
     if (rc == CURLE_OPERATION_TIMEDOUT && code != ETIMEDOUT)
       reason = fmt::format("no answer within {} s", std::max(stall, options.connect_timeout).count());
-    HttpError error(kind_of(rc), "cannot reach '{}': {}", show_url(request.url), printable(reason));
+    bool underway = kind_of(rc) == HttpError::Kind::broken || kind_of(rc) == HttpError::Kind::stalled;
+    HttpError error(kind_of(rc), "cannot {} '{}': {}", underway ? "finish the transfer of" : "reach",
+                    show_url(request.url), printable(reason));
     if (kind_of(rc) == HttpError::Kind::certificate && state_->ca_bundle.empty() && state_->ca_bytes.empty())
       error.hint("no CA certificates were found: set SSL_CERT_FILE");
     throw error;

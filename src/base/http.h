@@ -21,6 +21,8 @@ using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 enum class Certificates { verify, accept_any };
 
+std::chrono::seconds default_stall_timeout();
+
 struct HttpOptions {
   std::string ca_file = {};  // PEM; trusted besides the system's own
   std::string ca_text = {};  // the same, as text

@@ -12,7 +12,7 @@ namespace rayctl::oci {
 
 namespace {
 
-constexpr uint64_t real_progress = 1 << 20;  // of a try: as many tries again are granted
+constexpr uint64_t real_progress = 64 << 10;  // of a try: as many tries again are granted
 // A registry of GitHub takes no more than 4 MiB at a time, one of AWS no more than 20 MiB.
 constexpr uint64_t large_chunk = 16 << 20, small_chunk = 4 << 20;
 constexpr auto commit_time = std::chrono::minutes(15);  // a registry that checks gigabytes before it answers
