@@ -30,6 +30,35 @@ void start_curl_once() {
 
 using List = std::unique_ptr<curl_slist, decltype([](curl_slist* l) { curl_slist_free_all(l); })>;
 
+// Whether bytes still flow; libcurl's own LOW_SPEED options let a byte now and then pass for ever.
+class Stall {
+ public:
+  explicit Stall(std::chrono::seconds time = {}) : time_(time) {}
+
+  // Runs what isn't the network's time: a sink may wait for a slow disk.
+  template <class F>
+  void outside(F&& f) {
+    auto start = Clock::now();
+    f();
+    since_ += Clock::now() - start;
+  }
+  bool is_over(uint64_t bytes) {
+    auto now = Clock::now();
+    if (bytes - seen_ >= slowest * static_cast<uint64_t>(time_.count())) {
+      seen_ = bytes;
+      since_ = now;
+    }
+    return now - since_ > time_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr uint64_t slowest = 64;  // bytes a second
+  std::chrono::seconds time_;
+  Clock::time_point since_ = Clock::now();
+  uint64_t seen_ = 0;
+};
+
 // One transfer's callbacks; an exception is carried across libcurl's C frames.
 struct Transfer {
   const HttpRequest* request = nullptr;
@@ -40,6 +69,8 @@ struct Transfer {
   bool head_done = false;
   Sink sink = {};
   Source source = {};
+  Stall watch{};
+  bool stalled = false;
   std::exception_ptr error = {};
 
   template <class F>
@@ -76,7 +107,7 @@ struct Transfer {
       if (*on_body) sink = (*on_body)(response);
       head_done = true;
     }
-    if (sink) return sink(bytes);
+    if (sink) return watch.outside([&] { sink(bytes); });
     if (response.body.size() + bytes.size() > request->limit)
       throw Error("the answer of '{}' is longer than {} bytes", show_url(request->url), request->limit);
     response.body += as_text(bytes);
@@ -123,9 +154,11 @@ int on_seek(void* self, curl_off_t offset, int origin) {
              : CURL_SEEKFUNC_FAIL;
 }
 
-int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  auto* c = static_cast<Callback*>(self);
-  return interrupted() || (c->transfer->cancel && c->transfer->cancel->load()) ? 1 : 0;
+int on_progress(void* self, curl_off_t, curl_off_t received, curl_off_t, curl_off_t sent) {
+  Transfer& transfer = *static_cast<Callback*>(self)->transfer;
+  if (interrupted() || (transfer.cancel && transfer.cancel->load())) return 1;
+  transfer.stalled = transfer.watch.is_over(static_cast<uint64_t>(received + sent));
+  return transfer.stalled ? 1 : 0;
 }
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
@@ -251,8 +284,7 @@ HttpResponse Http::send(const HttpRequest& request, const OnBody& on_body) {
   set(CURLOPT_FOLLOWLOCATION, 0L);
   set(CURLOPT_CONNECTTIMEOUT, static_cast<long>(options.connect_timeout.count()));
   auto stall = request.stall_timeout.value_or(options.stall_timeout);
-  set(CURLOPT_LOW_SPEED_LIMIT, 64L);  // a byte now and then is a stall too
-  set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(stall.count()));
+  transfer.watch = Stall(stall);
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_BUFFERSIZE, 512L << 10);
   set(CURLOPT_UPLOAD_BUFFERSIZE, 2L << 20);
@@ -303,7 +335,8 @@ HttpResponse Http::send(const HttpRequest& request, const OnBody& on_body) {
 
   CURLcode rc = curl_easy_perform(easy);
   if (transfer.error) std::rethrow_exception(transfer.error);
-  if (rc == CURLE_ABORTED_BY_CALLBACK) throw Interrupted();
+  if (rc == CURLE_ABORTED_BY_CALLBACK && !transfer.stalled) throw Interrupted();
+  if (transfer.stalled) rc = CURLE_OPERATION_TIMEDOUT;
   if (rc != CURLE_OK) {
     long code = 0;
     curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &code);
@@ -311,8 +344,7 @@ HttpResponse Http::send(const HttpRequest& request, const OnBody& on_body) {
     if (rc == CURLE_COULDNT_CONNECT && code) reason = SysError::describe(static_cast<int>(code));
     if (rc == CURLE_COULDNT_RESOLVE_HOST)
       reason = fmt::format("the name '{}' is not known", printable(url.host));
-    if (rc == CURLE_OPERATION_TIMEDOUT && code != ETIMEDOUT)
-      reason = fmt::format("no answer within {} s", std::max(stall, options.connect_timeout).count());
+    if (transfer.stalled) reason = fmt::format("no data for {} s", stall.count());
     bool underway = kind_of(rc) == HttpError::Kind::broken || kind_of(rc) == HttpError::Kind::stalled;
     HttpError error(kind_of(rc), "cannot {} '{}': {}", underway ? "finish the transfer of" : "reach",
                     show_url(request.url), printable(reason));
