@@ -25,6 +25,7 @@ const Node* ControlClient::Impl::self_in_view() const {
 }
 
 void ControlClient::Impl::hello(const Json& hello) {
+  if (ready_for_use) throw Error("it greets twice");
   if (auto reason = hello.find("refused")) {
     std::string text = printable(reason->string());
     if (hello.boolean_or("final", false)) return refused(text);

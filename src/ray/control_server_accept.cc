@@ -15,6 +15,7 @@ namespace {
 constexpr int accept_turn = 64;
 constexpr std::chrono::milliseconds accept_pause{50};
 constexpr std::chrono::minutes renewal_interval{10};
+constexpr std::chrono::seconds stopped_for{5};  // between two sweeps: this process didn't run
 
 }  // namespace
 
@@ -42,6 +43,7 @@ void ControlServer::Impl::start() {
   port = port_of(socket.get());
   listener = std::make_unique<asio::posix::stream_descriptor>(io, socket.release());
   wait_accept();
+  swept = Clock::now();
   sweep();
 }
 
@@ -170,6 +172,9 @@ void ControlServer::Impl::sweep() {
     late->connection->close("no greeting came in time");
     settled(late);
   }
+  bool was_stopped = now - swept > stopped_for;
+  swept = now;
+  if (was_stopped) state.members().excuse(current_time());
   std::vector<SessionPtr> silent;
   for (const auto& [id, session] : nodes) {
     Clock::time_point heard = session->connection->last_heard();
@@ -177,7 +182,7 @@ void ControlServer::Impl::sweep() {
       session->noted = heard;
       state.members().heard(id, {heard, wall_now()});
     }
-    if (now - heard >= config.silent_after) silent.push_back(session);
+    if (now - heard >= config.silent_after && !was_stopped) silent.push_back(session);
   }
   for (const SessionPtr& session : silent)
     session->connection->close(fmt::format("nothing was heard for {} s", config.silent_after.count()));

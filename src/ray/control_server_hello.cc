@@ -12,6 +12,7 @@ namespace rayctl::ray {
 namespace {
 
 constexpr std::chrono::seconds duplicate_wait{2};
+constexpr unsigned max_refusal_lines = 20;  // a minute
 
 // A clock that is far off makes certificates fail in ways that nobody understands: it is told before anything
 // else.
@@ -49,7 +50,15 @@ void ControlServer::Impl::hello(const SessionPtr& session, const Json& hello) {
 
 void ControlServer::Impl::refuse(const SessionPtr& session, const std::string& reason, Final final) {
   ++counters.refused;
-  info("refused {}: {}", session->address, reason);
+  // Strangers must not fill the log.
+  if (Clock::now() - refusals_since >= std::chrono::minutes(1)) {
+    refusals_since = Clock::now();
+    refusals_told = 0;
+  }
+  if (++refusals_told <= max_refusal_lines)
+    info("refused {}: {}", session->address, reason);
+  else if (refusals_told == max_refusal_lines + 1)
+    warn("more refusals follow; they are not logged for a minute");
   session->connection->hello(
       {{"protocol", protocol_version}, {"refused", reason}, {"final", final == Final::yes}});
   session->connection->close(reason);

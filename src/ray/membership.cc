@@ -248,6 +248,10 @@ void Membership::tick(Now now) {
   }
 }
 
+void Membership::excuse(Now now) {
+  for (auto& [id, timing] : timing_) timing.heard = now.steady;
+}
+
 std::set<std::string> Membership::take_changed() {
   return std::exchange(changed_, {});
 }

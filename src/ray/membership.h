@@ -61,6 +61,9 @@ class Membership {
 
   // What the passing of time does; call it about once a second.
   void tick(Now now);
+  // The head itself was stopped for a while (SIGSTOP, a suspended VM): the silence was its own, everyone
+  // starts anew.
+  void excuse(Now now);
   bool frozen() const { return frozen_since_.has_value(); }  // the mass-failure guard holds
 
   // Ids of the nodes that changed (any field but last_seen) since the last call, for the journal and

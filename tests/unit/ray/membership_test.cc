@@ -221,6 +221,17 @@ TEST_CASE("a name exists from its assignment until its node is down", "[membersh
                     Contains("that is its node's name"));
 }
 
+TEST_CASE("a head that was stopped blames nobody", "[membership]") {
+  Fixture f;
+  f.join(1);
+  f.now.steady += seconds(3600);
+  f.members.excuse(f.now);
+  f.members.tick(f.now);
+  CHECK(f.status(1) == NodeStatus::joined);
+  f.pass(seconds(15));
+  CHECK(f.status(1) == NodeStatus::suspect);
+}
+
 TEST_CASE("a wall clock that jumps moves nobody", "[membership]") {
   Fixture f;
   f.join(1);
