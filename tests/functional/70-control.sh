@@ -45,14 +45,15 @@ code=0; "$driver" run "$T/hr" exec '{"node":"gpu","argv":["sh","-c","cat; exit 9
 equal "$code" 9; cmp bytes back
 
 # an operator of the group may look, and no more
-groupadd -f rayctl 2>/dev/null || true
+getent group rayctl >/dev/null || { groupadd rayctl 2>/dev/null && on_exit "groupdel rayctl"; } || true
 if getent group rayctl >/dev/null; then
   kill "$head_pid"; wait_for 5 bash -c "! test -e $T/hr/control.sock"; start_head
   equal "$(stat -c '%a %G' "$T/hr/control.sock")" '660 rayctl'
   chmod 755 "$T" "$T/hr"
   as_operator() { setpriv --reuid=65534 --regid="$(getent group rayctl | cut -d: -f3)" --clear-groups "$@"; }
   install -m 755 "$driver" "$T/driver"; install -m 755 "$RAYCTL" "$T/rayctl"
-  wait_for 10 bash -c "grep -q 'epoch 2' $T/wa.log && grep -q 'epoch 2' $T/wb.log"
+  wait_for 10 bash -c "[ \$(grep -c '^connected' $T/wa.log) = 2 ] && [ \$(grep -c '^connected' $T/wb.log) = 2 ]"
+  equal "$(ask stat '{}' | python3 -c 'import json,sys; print(json.load(sys.stdin)["epoch"])')" 2
   expect 0 as_operator "$T/driver" ask "$T/hr" nodes '{}'
   expect 1 as_operator "$T/rayctl" --run-dir "$T/hr" token create
   grep_quiet "cannot use 'token.create' as uid 65534: permission denied \(it needs root \(uid 0\) on the head or an admin's certificate\)" err
