@@ -101,7 +101,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   uint64_t garbage = 0;  // connections that never said who they are, since the last line about them
   Clock::time_point garbage_told = {}, renewal_checked = {}, swept = {};
   Clock::time_point refusals_since = {};
-  unsigned refusals_told = 0;    // since then
+  unsigned refusals_told = 0;  // since then
 };
 
 }  // namespace rayctl::ray
