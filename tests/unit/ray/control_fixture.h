@@ -28,7 +28,7 @@ inline Cluster test_cluster() {
 
 // Runs the loop until `done` says so; false when it didn't within `time`.
 inline bool run_until(boost::asio::io_context& io, const std::function<bool()>& done,
-                      std::chrono::milliseconds time = std::chrono::seconds(10)) {
+                      std::chrono::milliseconds time = std::chrono::seconds(30)) {
   auto end = std::chrono::steady_clock::now() + time;
   io.restart();
   while (!done() && std::chrono::steady_clock::now() < end) io.run_one_for(std::chrono::milliseconds(20));
@@ -111,7 +111,7 @@ struct TestCluster {
   std::unique_ptr<TestNode> node(const std::string& name) {
     return std::unique_ptr<TestNode>(new TestNode{paths(name), io});
   }
-  bool until(const std::function<bool()>& done, std::chrono::milliseconds time = std::chrono::seconds(10)) {
+  bool until(const std::function<bool()>& done, std::chrono::milliseconds time = std::chrono::seconds(30)) {
     return run_until(io, done, time);
   }
 };

@@ -225,7 +225,7 @@ TEST_CASE("an operator gets a certificate by token and loses it with the token",
 
 TEST_CASE("garbage on the port is bounded and harms nobody", "[control]") {
   TestCluster cluster;
-  cluster.head.start({.max_pending = 32, .greeting_time = std::chrono::seconds(1)});
+  cluster.head.start({.max_pending = 32, .greeting_time = std::chrono::seconds(2)});
   auto a = cluster.node("a");
   a->start(cluster.head, cluster.head.token());
   REQUIRE(cluster.until([&] { return a->views > 0; }));
