@@ -14,8 +14,11 @@
 #include "base/text.h"
 #include "cli/build_runner.h"
 #include "cli/commands.h"
+#include "cli/image_options.h"
 #include "oci/build_ca.h"
-#include "oci/build_output.h"
+#include "oci/location.h"
+#include "oci/pull.h"
+#include "oci/push.h"
 #include "oci/reference.h"
 
 namespace rayctl::cli {
@@ -29,7 +32,8 @@ constexpr size_t largest_secret = 500 << 10;  // as docker's
 struct Options {
   std::string file, context, target, ca_bundle, network = "default", compression = "zstd";
   std::vector<std::string> tags, build_args, outputs, secrets;
-  bool no_cache = false;
+  bool no_cache = false, pull = false, push = false;
+  RegistryFlags registry = {};
 };
 
 std::string environment(const char* name) {
@@ -143,14 +147,85 @@ void check_options(const Options& options) {
     throw SysError(errno, "cannot read the build context '{}'", options.context);
   if (!S_ISDIR(info.st_mode))
     throw Error("cannot read the build context '{}': it is not a directory", options.context);
+  if (options.push && options.tags.empty()) throw UsageError("--push needs a name: add -t NAME");
   for (const std::string& tag : options.tags)
     if (oci::parse_reference(tag).digest)
       throw UsageError("cannot tag '{}': a name with a digest can't be given", tag);
 }
 
+// Base images: from the store, or from their registry.
+class BaseImages {
+ public:
+  BaseImages(const Options& options, oci::Store& store, oci::Layers& layers)
+      : options_(options), store_(store), layers_(layers) {}
+
+  oci::Image find(const std::string& name) {
+    oci::Reference reference = oci::parse_reference(name);
+    auto known = store_.find(oci::to_string(reference));
+    if (known && !options_.pull) {
+      oci::Image image = store_.image(*known);
+      oci::ensure_unpacked(store_, layers_, image);
+      return image;
+    }
+    try {
+      std::atomic<bool> cancel = false;
+      oci::Registry registry(reference.registry, options_.registry.options(&cancel));
+      auto source = oci::source_from(registry, reference.repository);
+      oci::Image image =
+          oci::pull(*source, oci::version_of(reference), store_, &layers_, {.cancel = &cancel});
+      store_.tag(oci::to_string(reference), image.descriptor);
+      return image;
+    } catch (const Interrupted&) {
+      throw;
+    } catch (Error& error) {
+      error.prefix("pulling {}", oci::familiar(reference));
+      throw;
+    }
+  }
+
+ private:
+  const Options& options_;
+  oci::Store& store_;
+  oci::Layers& layers_;
+};
+
+void push(const Options& options, const oci::Store& store, const oci::Descriptor& descriptor) {
+  for (const std::string& tag : options.tags) {
+    oci::Reference target = oci::parse_reference(tag);
+    try {
+      std::atomic<bool> cancel = false;
+      oci::Registry registry(target.registry, options.registry.options(&cancel));
+      oci::push(store, descriptor, registry, target, {.cancel = &cancel});
+      info("pushed {}", oci::familiar(target));
+    } catch (const Interrupted&) {
+      throw;
+    } catch (Error& error) {
+      error.prefix("pushing {}", oci::familiar(target));
+      throw;
+    }
+  }
+}
+
+// What an image in a layout is called when the output names nothing: the tag of its first name.
+std::string layout_name(const Options& options) {
+  return options.tags.empty() ? "latest" : oci::parse_reference(options.tags[0]).tag.value_or("latest");
+}
+
+std::vector<oci::Location> parse_outputs(const Options& options) {
+  std::vector<oci::Location> outputs;
+  for (const std::string& text : options.outputs) {
+    if (!oci::is_layout_location(text))
+      throw UsageError("unknown output '{}': it must be oci:DIR or oci-archive:FILE", printable(text));
+    outputs.push_back(oci::parse_location(text));
+    if (outputs.back().name.empty()) outputs.back().name = layout_name(options);
+  }
+  return outputs;
+}
+
 int build(const Globals& globals, const Options& options) {
   auto started = std::chrono::steady_clock::now();
   check_options(options);
+  std::vector<oci::Location> outputs = parse_outputs(options);
   if (!running_as_root()) {
     Error error("cannot build: layers hold files of many users, which only root may make");
     error.hint("type: sudo rayctl build …");
@@ -178,25 +253,29 @@ int build(const Globals& globals, const Options& options) {
   request.proxy_env = proxy_environment(request.build_args);
   request.ca_bundle = read_bundle(options.ca_bundle);
   request.secrets = read_secrets(options.secrets);
-  std::vector<oci::BuildOutput> outputs;
-  for (const std::string& text : options.outputs) outputs.push_back(oci::parse_output(text));
 
-  oci::Store store(join(globals.paths.state_dir, "store"));
+  oci::Store store = open_store(globals);
   oci::Layers layers(globals.paths.state_dir);
   oci::StoreLock in_use = store.use();
+  BaseImages bases(options, store, layers);
   BuildRunner runner(globals.paths.run_dir);
   oci::BuildServices services{.store = store,
                               .layers = layers,
                               .state_dir = globals.paths.state_dir,
-                              .find_image = [&](const std::string& name) { return store.resolve(name); },
+                              .find_image = [&](const std::string& name) { return bases.find(name); },
                               .run = [&](const oci::RunStep& step) { return runner.run(step); },
                               .poll = [] { throw_if_interrupted(); }};
   oci::BuiltImage built = oci::build(request, services);
   throw_if_interrupted();
   layers.sync();
-  for (const std::string& tag : options.tags)
-    store.tag(oci::to_string(oci::parse_reference(tag)), built.image.descriptor);
-  for (const oci::BuildOutput& output : outputs) oci::write_output(store, built.image, options.tags, output);
+  for (const std::string& tag : options.tags) {
+    std::string name = oci::to_string(oci::parse_reference(tag));
+    store.tag(name, built.image.descriptor);
+    store.hold(oci::build_hold(name), built.used);
+  }
+  for (const oci::Location& output : outputs)
+    oci::write_layout(output, store, built.image.descriptor, join(globals.paths.state_dir, "tmp"));
+  if (options.push) push(options, store, built.image.descriptor);
 
   std::string names;
   for (const std::string& tag : options.tags) names += " " + oci::familiar(oci::parse_reference(tag));
@@ -223,22 +302,27 @@ Command build_command() {
           "the "
           "image.",
       .arguments =
-          {option("-f,--file", "DOCKERFILE", &options->file,
-                  "the Dockerfile (default: CONTEXT/Dockerfile; - is stdin)"),
-           option("-t,--tag", "NAME[:TAG]", &options->tags, "name the image; may be repeated"),
-           option("--build-arg", "NAME=VALUE", &options->build_args,
-                  "set an ARG; without a value, from the environment"),
-           option("--target", "STAGE", &options->target, "build up to this stage"),
-           flag("--no-cache", options->no_cache, "execute every step anew"),
-           choice("--compression", {"zstd", "gzip"}, &options->compression, "how layers are compressed"),
-           option("-o,--output", "oci:DIR", &options->outputs,
-                  "also write oci:DIR[:NAME] or oci-archive:FILE[:NAME]"),
-           option("--ca-bundle", "FILE|host", &options->ca_bundle,
-                  "CA certificates that RUN steps trust, and that no layer keeps"),
-           option("--secret", "id=ID,src=FILE", &options->secrets,
-                  "a secret for RUN --mount=type=secret (or id=ID,env=NAME)"),
-           choice("--network", {"default", "none", "host"}, &options->network, "the network of RUN steps"),
-           required(positional("CONTEXT", &options->context, "directory that COPY and ADD take files from"))},
+          std::vector<Argument>{
+              option("-f,--file", "DOCKERFILE", &options->file,
+                     "the Dockerfile (default: CONTEXT/Dockerfile; - is stdin)"),
+              option("-t,--tag", "NAME[:TAG]", &options->tags, "name the image; may be repeated"),
+              option("--build-arg", "NAME=VALUE", &options->build_args,
+                     "set an ARG; without a value, from the environment"),
+              option("--target", "STAGE", &options->target, "build up to this stage"),
+              flag("--no-cache", options->no_cache, "execute every step anew"),
+              flag("--pull", options->pull, "ask the registry for base images that are here already"),
+              flag("--push", options->push, "send the image to the registries of its names"),
+              choice("--compression", {"zstd", "gzip"}, &options->compression, "how layers are compressed"),
+              option("-o,--output", "oci:DIR[:NAME]", &options->outputs,
+                     "write the image there too, or to oci-archive:FILE[:NAME]"),
+              option("--ca-bundle", "FILE|host", &options->ca_bundle,
+                     "CA certificates that RUN steps trust, and that no layer keeps"),
+              option("--secret", "id=ID,src=FILE", &options->secrets,
+                     "a secret for RUN --mount=type=secret (or id=ID,env=NAME)"),
+              choice("--network", {"default", "none", "host"}, &options->network, "the network of RUN steps"),
+              required(
+                  positional("CONTEXT", &options->context, "directory that COPY and ADD take files from"))} +
+          registry_arguments(options->registry),
       .examples = {{"rayctl build -t ray -f images/ray/Dockerfile .", "builds the Ray image"},
                    {"rayctl build -t app --ca-bundle host .", "behind a proxy that inspects TLS"}},
       .run = [options](const Globals& globals) { return build(globals, *options); }};

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/image_options.h"
+#include "oci/build.h"
 #include "oci/collect.h"
 
 namespace rayctl::cli {
@@ -42,6 +43,7 @@ void untag(oci::Store& store, const std::string& image, bool force) {
   }
   for (const std::string& name : names) {
     store.untag(name);
+    store.release(oci::build_hold(name));
     fmt::print("untagged {}\n", shown(name));
   }
 }

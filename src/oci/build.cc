@@ -259,6 +259,13 @@ class Builder {
     built.image.config = std::move(config);
     built.image.descriptor = services_.store.put(to_json(manifest), media::oci_manifest);
     validate(built.image);
+    for (const auto& stage : done_) {
+      if (!stage) continue;
+      for (const Descriptor& blob : stage->root.blobs) built.used.blobs.push_back(blob.digest);
+      ImageConfig layers;
+      layers.diff_ids = stage->root.diff_ids;
+      for (const Digest& chain : chain_ids(layers)) built.used.chains.push_back(chain);
+    }
     return built;
   }
 
@@ -283,6 +290,10 @@ std::string rfc3339(int64_t seconds) {
   char text[64];
   strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
   return text;
+}
+
+std::string build_hold(const std::string& name) {
+  return "build-" + Digest::of(name).hex();
 }
 
 BuiltImage build(const BuildRequest& request, const BuildServices& services) {

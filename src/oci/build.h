@@ -53,7 +53,7 @@ struct RunStep {
 using StepRunner = std::function<Exit(const RunStep&)>;
 
 // Finds or pulls an image by name, with every layer unpacked.
-using ImageSource = std::function<Image(const std::string& name)>;
+using ImageFinder = std::function<Image(const std::string& name)>;
 
 enum class Reuse { cache, nothing };
 
@@ -78,7 +78,7 @@ struct BuildServices {
   Store& store;
   Layers& layers;
   std::string state_dir;
-  ImageSource find_image;
+  ImageFinder find_image;
   StepRunner run;
   std::function<void()> poll;  // throws to stop the build
 };
@@ -86,7 +86,11 @@ struct BuildServices {
 struct BuiltImage {
   Image image;
   size_t steps = 0, cached = 0;  // those that make layers
+  Hold used = {};                // the layers of all stages: what the next build of the same will want
 };
+
+// Under which name the store keeps `used` for an image of this (full) name.
+std::string build_hold(const std::string& name);
 
 // Nothing is tagged. An error leaves finished layers in the cache, and no image. Hold store.use() meanwhile.
 BuiltImage build(const BuildRequest& request, const BuildServices& services);
