@@ -2,8 +2,6 @@
 
 #include <linux/rtnetlink.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +18,7 @@
 #include "net/dns_server.h"
 #include "net/firewall.h"
 #include "net/foreign_firewall.h"
+#include "net/held_name.h"
 #include "net/inside.h"
 #include "net/link.h"
 #include "net/names.h"
@@ -36,19 +35,6 @@ constexpr std::chrono::milliseconds lock_pause{5};
 constexpr std::chrono::seconds lock_limit{30};
 constexpr int subnet_length = 30;
 constexpr int networks_per_process = 1000;
-
-// A name that one process holds within its network namespace, whatever its run directory and pid namespace:
-// abstract sockets belong to the namespace, and end with the process.
-Fd hold_name(const std::string& name) {
-  Fd fd{check(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "cannot open a socket")};
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
-  socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0) return fd;
-  if (errno != EADDRINUSE) throw SysError(errno, "cannot hold the name '{}'", name);
-  return Fd{};
-}
 
 Fd wait_for_name(const std::string& name) {
   auto end = std::chrono::steady_clock::now() + lock_limit;

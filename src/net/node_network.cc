@@ -12,6 +12,7 @@
 #include "net/address_plan.h"
 #include "net/firewall.h"
 #include "net/foreign_firewall.h"
+#include "net/held_name.h"
 #include "net/link.h"
 #include "net/names.h"
 #include "net/overlay_kernel.h"
@@ -133,14 +134,12 @@ Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
   State& state = *state_;
   Reconciled result;
   bool overlaid = wanted.mode == OverlayMode::vxlan;
+  // The rules come first: nothing may get out before they stand, or while the underlay is away.
+  if (apply_table(state.netfilter, node_table(rules_of(wanted))))
+    result.changes.push_back("set nftables table inet rayctl");
   UnderlayFacts underlay;
   if (overlaid) underlay = find_underlay(state.route, wanted.overlay);
   result.mtu = overlaid ? underlay.mtu : wanted.overlay.mtu.value_or(default_mtu());
-
-  // The rules come first: nothing may get out before they stand.
-  NodeRules rules = rules_of(wanted);
-  if (apply_table(state.netfilter, node_table(rules)))
-    result.changes.push_back("set nftables table inet rayctl");
   OverlayState target;
   if (overlaid) target = overlay_state(wanted.overlay, underlay.index, underlay.mtu);
   target.pool_unreachable = true;
@@ -203,6 +202,15 @@ bool NetworkReconciler::drain_events() {
   });
   complete &= state.netfilter_events.drain([&](const Answer&) { concerns = true; });
   return concerns || !complete;
+}
+
+Fd claim_network_namespace() {
+  Fd claim = hold_name("rayctl-node-network");
+  if (!claim)
+    throw Error(
+        "cannot set up the network: another rayctl node runs in this network namespace "
+        "(several nodes on one machine need a network namespace each)");
+  return claim;
 }
 
 Underlay underlay_towards(const Address& peer) {

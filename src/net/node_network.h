@@ -68,6 +68,10 @@ class NetworkReconciler {
   std::unique_ptr<State> state_;
 };
 
+// One node per network namespace: holds that role until the descriptor is closed. Throws when another rayctl
+// node has it. A supervisor takes it before its first reconcile().
+Fd claim_network_namespace();
+
 // The address that this host uses towards `peer` (a connected route's source), and the link it leaves by.
 struct Underlay {
   Address address;

@@ -59,7 +59,14 @@ struct Apply {
   void operator()(const CreateLink& c) {
     create_vxlan(netlink, c.link);
     set_sysctl_if_exists("ipv6/conf/" + name + "/disable_ipv6", "1");
-    set_link(netlink, index(), name, {.up = true});
+    try {
+      set_link(netlink, index(), name, {.up = true});
+    } catch (const SysError& error) {
+      if (error.code() != EADDRINUSE) throw;
+      delete_link(netlink, name);
+      throw Error("cannot make the overlay: UDP port {} is in use (ss -ulpn 'sport = :{}' shows by what)",
+                  c.link.port, c.link.port);
+    }
   }
   void operator()(const SetLink& c) {
     LinkSettings settings{.mtu = c.mtu, .mac = c.mac};

@@ -49,6 +49,17 @@ expect 1 in_c c0 python3 send.py "$(address c1)" 7000 10
 in_vm 0 nft list table inet rayctl >rules
 grep_quiet 'counter packets [1-9].*nothing of the pool leaves in clear' rules
 
+# what stands in the way is named
+nodes remove
+ip -n vm0 link add other type vxlan id 4242 dstport 8472 local 192.0.2.1 dev eth0
+expect 1 driver 0 reconcile; grep_quiet "cannot make VXLAN link 'rayctl.4242' \(vni 4242, UDP port 8472, from 192.0.2.1\): .*already exists" err
+ip -n vm0 link del other
+background hog in_vm 0 python3 -c 'import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 8472)); time.sleep(60)'
+wait_for 5 in_vm 0 grep -q :2118 /proc/thread-self/net/udp
+expect 1 driver 0 reconcile; grep_quiet "UDP port 8472 is in use \(ss -ulpn 'sport = :8472' shows by what\)" err
+kill "$pid"
+UNDERLAY=192.0.2.77 expect 1 driver 0 reconcile; grep_quiet "this node's address '192.0.2.77' is on no link" err
+in_vm 0 nft list table inet rayctl >rules; grep_quiet 'nothing of the pool leaves in clear' rules  # the guard stands all the same
 nodes remove
 for i in 0 1 2; do
   { in_vm "$i" ip -br link; in_vm "$i" ip route; } >"after$i"; cmp "before$i" "after$i"

@@ -25,14 +25,14 @@ in_vm() { local i=$1; shift; nsenter --net="/run/netns/vm$i" "$@"; }        # no
 in_sw() { nsenter --net=/run/netns/sw "$@"; }
 in_c() { local c=$1; shift; nsenter --net="$mounted/${c:1}/netns/$c" "$@"; }  # c0 is the container of node 0, d0 the second
 
-# node I ACTION: what ACTION of the driver prints; NODES says which there are
-node() {
+# node I ACTION: what the driver prints is in node$I.log; NODES says which nodes there are
+node() { driver "$@" >"$T/node$1.log" 2>&1 || { cat "$T/node$1.log" >&2; fail "node $1: $2"; }; }
+driver() {
   local i=$1 j peers=''; shift
   for j in ${NODES:-0 1 2}; do [ "$j" = "$i" ] || peers+="$j=192.0.2.$((j + 1)) "; done
   mkdir -p "$mounted/$i"
-  LAB_RUN_DIR=$mounted/$i LAB_NODE=$i LAB_UNDERLAY=192.0.2.$((i + 1)) LAB_PEERS=$peers LAB_CONTAINERS="c$i d$i" \
-    LAB_ACTION=$1 LAB_SECONDS=${2:-0} in_vm "$i" "$DRIVER" node >"$T/node$i.log" 2>&1 ||
-    { cat "$T/node$i.log" >&2; fail "node $i: $1"; }
+  LAB_RUN_DIR=$mounted/$i LAB_NODE=$i LAB_UNDERLAY=${UNDERLAY:-192.0.2.$((i + 1))} LAB_PEERS=$peers LAB_CONTAINERS="c$i d$i" \
+    LAB_ACTION=$1 LAB_SECONDS=${2:-0} in_vm "$i" "$DRIVER" node
 }
 nodes() { local i; for i in ${NODES:-0 1 2}; do node "$i" "$@"; done; }
 address() { echo "10.64.0.$((${1:1} * 64 + 2 + ($([ "${1:0:1}" = d ] && echo 1 || echo 0))))"; }  # of container c0, d2
