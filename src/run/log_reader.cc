@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,21 @@ constexpr unsigned most_files = 10'000;
 bool is_full_line(std::string_view line) {
   auto record = parse_log_record(line);
   return !record || !record->partial;  // what isn't a record is shown as a line of its own
+}
+
+// Readable after a change; where the user has too many inotify instances (128 by default), five times a
+// second.
+Fd watch_directory(const std::string& directory) {
+  Fd watch{inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
+  if (watch) {
+    check(inotify_add_watch(watch.get(), directory.c_str(), IN_MODIFY | IN_MOVED_TO | IN_CREATE),
+          "cannot watch '{}'", directory);
+    return watch;
+  }
+  watch = Fd{check(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "cannot make a timer")};
+  itimerspec often{.it_interval = {0, 200'000'000}, .it_value = {0, 200'000'000}};
+  check(timerfd_settime(watch.get(), 0, &often, nullptr), "cannot set a timer");
+  return watch;
 }
 
 }  // namespace
@@ -56,9 +72,7 @@ off_t tail_offset(int fd, uint64_t& lines) {
 
 LogReader::LogReader(std::string directory, const LogQuery& query)
     : directory_(std::move(directory)), since_(query.since) {
-  watch_ = Fd{check(inotify_init1(IN_CLOEXEC | IN_NONBLOCK), "cannot watch the log")};
-  check(inotify_add_watch(watch_.get(), directory_.c_str(), IN_MODIFY | IN_MOVED_TO | IN_CREATE),
-        "cannot watch '{}'", directory_);
+  watch_ = watch_directory(directory_);
   for (File& file : open_newer()) files_.push_back(std::move(file));
   if (query.tail) start_at_tail(*query.tail);
   if (since_) {

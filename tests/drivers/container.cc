@@ -3,7 +3,7 @@
 //   container create ID ROOTFS [-m BYTES] [-g] [-i] [-t] [-s LOG_SIZE] [-n LOG_FILES] [-S SIGNAL] [-u UID] --
 //   ARGV… container start|adopt|state|exit|wait|remove|init-pid|shim-pid|stats|freeze|thaw ID;  stop ID
 //   GRACE_MS container exec ID [-t] [-d] [-u USER] [-w DIR] [-e K=V]… [-T TIMEOUT_MS] -- ARGV… container logs
-//   ID [-f] [-n TAIL] [-s SINCE];  attach ID;  sealed;  unseal
+//   ID [-f] [-n TAIL] [-s SINCE];  attach ID;  sealed;  unseal;  leaf CGROUP NAME
 // $C is the directory of containers, $RAYCTL_RUN_DIR the run directory, $CGROUP the parent cgroup.
 #include <fcntl.h>
 #include <poll.h>
@@ -141,6 +141,7 @@ int act(int argc, char** argv) {
   std::string verb = argv[0];
   if (verb == "sealed") return std::cout << sealed_binary(run_dir()) << "\n", 0;
   if (verb == "unseal") return remove_sealed_binaries(run_dir()), 0;
+  if (verb == "leaf") return move_to_leaf(argv[1], argv[2]), 0;
   if (verb == "list") {
     for (const std::string& id : ContainerDir::list(containers())) std::cout << id << "\n";
     return 0;

@@ -43,6 +43,13 @@ container start limit
 grep_quiet "warning: cannot set memory limit of cgroup '$CGROUP/limit': this machine has no control group controller for it" "$C/limit/shim.log"
 container remove limit
 equal "$(cgroup_directories)" ''
+# a cgroup with processes can't have limited children, until they are moved into a leaf
+mkdir "/sys/fs/cgroup$CGROUP"
+background beside sleep 1000
+echo "$pid" >"/sys/fs/cgroup$CGROUP/cgroup.procs"
+container leaf "$CGROUP" supervisor
+equal "$(cat "/sys/fs/cgroup$CGROUP/supervisor/cgroup.procs")" "$pid"
+equal "$(cat "/sys/fs/cgroup$CGROUP/cgroup.procs")" ''
 S
 export here
 mkdir v2
