@@ -173,7 +173,7 @@ bool Connection::advance_handshake() {
 }
 
 void Connection::read_some() {
-  static std::array<char, 64 << 10> scratch;  // one thread; no buffer per connection
+  std::array<char, max_data_size> scratch;  // as much as a TLS record holds; no buffer per connection
   size_t total = 0;
   while (!closed_) {
     TlsSession::Moved got = socket_->read(scratch);

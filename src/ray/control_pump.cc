@@ -126,7 +126,7 @@ class StdioPump : public std::enable_shared_from_this<StdioPump> {
   }
 
   void read(Reader& reader) {
-    static std::array<char, 64 << 10> scratch;  // one thread
+    std::array<char, max_data_size> scratch;
     while (reader.end && !reader.waiting && !channel_->closed()) {
       size_t room = std::min(channel_->writable(), scratch.size());
       if (room == 0) return;  // on_writable comes
