@@ -82,8 +82,8 @@ void bring_up_loopback() {
 bool enter_directory(const std::string& path) {
   if (chdir(path.c_str()) < 0) return false;
   char here[PATH_MAX];
-  if (syscall(SYS_getcwd, here, sizeof here) < 0 || here[0] != '/')
-    throw Error("cannot enter '{}': it is outside of the container", path);
+  check(syscall(SYS_getcwd, here, sizeof here), "cannot enter '{}'", path);
+  if (here[0] != '/') throw Error("cannot enter '{}': it is outside of the container", path);
   return true;
 }
 
@@ -156,6 +156,7 @@ class Finish {
     code = errno;
     const char* hint = code == ENOENT    ? " (the file is there: its interpreter or loader is not)"
                        : code == ENOEXEC ? " (it is no program for this machine, or a script without '#!')"
+                       : code == EAGAIN  ? " (the user has more processes than RLIMIT_NPROC allows)"
                                          : "";
     throw SysError(code, "cannot run '{}'{}", process_.args[0], hint);
   }

@@ -7,6 +7,7 @@
 #include <sys/vfs.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -83,9 +84,11 @@ void Rootfs::mount_root(const std::string& bundle) {
     root_ = Fd{check(clone_mount(AT_FDCWD, at, Depth::recursive).release(), "cannot open the root '{}'", at)};
   }
   Fd target{check(open(at.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "cannot open the root '{}'", at)};
-  if (plan_.root_propagation &
-      MS_SHARED)  // pivot_root refuses a shared parent, and the host must not see our root
+  if (plan_.root_propagation & MS_SHARED) {
+    // pivot_root refuses a shared root or parent, and the host must not see what is mounted on the root.
     set_attributes(mount_root_of(target.get()).get(), {.propagation = MS_PRIVATE}, at);
+    set_attributes(root_.get(), {.propagation = MS_SLAVE}, at);
+  }
   attach(root_.get(), target.get(), at);
 }
 
@@ -105,15 +108,23 @@ Fd Rootfs::open_within(const std::string& path, int flags, Links links) const {
   return Fd{};
 }
 
-Fd Rootfs::make_parents(const std::string& path, Links links) {
-  std::string parent = parent_path(path);
+Fd Rootfs::make_parents(const std::string& path, Links links, int depth) {
+  std::string parent = parent_path(path), name = last_part(parent);
   Fd found = open_within(parent, O_PATH | O_DIRECTORY, links);
   if (found) return found;
-  if (errno != ENOENT) throw SysError(errno, "cannot open '{}'", parent);
-  Fd above = make_parents(parent, links);
+  if (errno != ENOENT || depth > 40) throw SysError(errno, "cannot open '{}'", parent);
+  Fd above = make_parents(parent, links, depth + 1);
   // One component below a directory that was resolved within the root: nothing here can lead out of it.
-  if (mkdirat(above.get(), last_part(parent).c_str(), 0755) < 0 && errno != EEXIST)
-    throw SysError(errno, "cannot make directory '{}'", parent);
+  if (mkdirat(above.get(), name.c_str(), 0755) < 0) {
+    char target[PATH_MAX];
+    ssize_t n = errno == EEXIST ? readlinkat(above.get(), name.c_str(), target, sizeof target) : -1;
+    if (n < 0 && errno != EINVAL) throw SysError(errno, "cannot make directory '{}'", parent);
+    if (n > 0 && links == Links::within_root) {  // /var/run -> /run, where the image has no /run
+      std::string link(target, static_cast<size_t>(n));
+      make_parents(clean_path(link[0] == '/' ? link : parent_path(parent) + "/" + link) + "/.", links,
+                   depth + 1);
+    }
+  }
   found = open_within(parent, O_PATH | O_DIRECTORY, links);
   if (!found) throw SysError(errno, "cannot open '{}'", parent);
   return found;

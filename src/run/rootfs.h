@@ -51,7 +51,8 @@ class Rootfs {
   void mount_root(const std::string& bundle);
   Fd open_within(const std::string& path, int flags, Links links) const;  // empty and errno on failure
   Target open_target(const std::string& path, Kind kind, Links links);
-  Fd make_parents(const std::string& path, Links links);  // the open parent directory of `path`
+  Fd make_parents(const std::string& path, Links links,
+                  int depth = 0);  // the open parent directory of `path`
   void refuse_inside_proc(int target, int source, const std::string& destination) const;
   void bind_device(const Device& device, int parent, const std::string& name);
   void mount_legacy_cgroups(const MountCgroup& step);
