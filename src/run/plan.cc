@@ -209,6 +209,8 @@ std::string sysctl_path(const Spec& spec, const std::string& name) {
 }
 
 Plan make_plan(const Spec& spec, const std::string& bundle) {
+  if (!spec.linux_.mount_label.empty())
+    throw Error("cannot use mount label '{}': rayctl has no support for SELinux", spec.linux_.mount_label);
   Plan plan;
   plan_namespaces(spec, plan);
   plan.final_propagation = propagation_flags(spec.linux_.rootfs_propagation);
