@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <csignal>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -122,7 +121,8 @@ int parse_signal(std::string_view text) {
 
 void check_id(const std::string& id) {
   auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("_+-.", c);
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_+-.").find(c) != std::string_view::npos;
   };
   if (id.empty() || id.size() > 200 || id[0] == '.' || !std::all_of(id.begin(), id.end(), allowed))
     throw UsageError(
