@@ -12,6 +12,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "run/footprint.h"
+
 namespace rayctl::run {
 
 namespace {
@@ -103,6 +105,7 @@ int init_main(int argc, char** argv) {
   if (child == 0) run_child(argv + first, terminal);
   // Both sides do it: whoever comes first.
   setpgid(child, child);
+  release_code_pages();
 
   for (;;) {
     siginfo_t info{};

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "run/container_state.h"
+#include "run/footprint.h"
 #include "run/shim_session.h"
 #include "run/syscalls.h"
 
@@ -431,6 +432,7 @@ int shim_main(int argc, char** argv) {
     return static_cast<int>(ExitCode::failure);
   }
   report("ok");
+  release_code_pages();
   shim->serve();
   return 0;
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "run/footprint.h"
 #include "run/syscalls.h"
 
 namespace rayctl::run {
@@ -152,6 +153,7 @@ void ShimSession::start_exec(const ExecCall& call) {
   reply({.pid = exec_->process.pid}, exec_->process.terminal.get());
   // The client's from here on: it ends when the process and the client have closed it.
   exec_->process.terminal.reset();
+  release_code_pages();
 }
 
 void ShimSession::on_exec_ended() {

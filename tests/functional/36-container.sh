@@ -50,8 +50,7 @@ equal "$(container exec two -- tail -n 1 /etc/hosts)" '10.0.0.1 head.q'
 # the shim is small, holds nothing of its starter, and nobody else may talk to it
 shim=$(container shim-pid two)
 rss=$(awk '/^VmRSS/ {print $2}' "/proc/$shim/status")
-limit=4096; [ "${RAYCTL_MODE:-release}" = release ] || limit=6144
-[ "$rss" -le "$limit" ] || fail "the shim takes $rss KiB"
+[ "$rss" -le 4096 ] || fail "the shim takes $rss KiB"
 equal "$(readlink "/proc/$shim/fd/0")" /dev/null
 equal "$(stat -c %a "$C/two/shim.sock")" 600
 equal "$(awk '/^Threads/ {print $2}' "/proc/$shim/status")" 1
