@@ -1,5 +1,5 @@
 // What a node and a build step do with the network, for tests/functional/5*-*.sh: `net node`, `net build`,
-// `net peers`, with what they need in the environment.
+// `net names`, `net peers`, with what they need in the environment.
 #include <poll.h>
 
 #include <chrono>
@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "net/address_plan.h"
 #include "net/build_network.h"
+#include "net/dns_process.h"
 #include "net/node_network.h"
 
 using namespace rayctl;
@@ -96,6 +97,29 @@ int node() {
   return 0;
 }
 
+// The supervisor's side of `rayctl dns`: LAB_NETNS is served, "gone" can't be.
+int names() {
+  std::string run_dir = setting("LAB_RUN_DIR");
+  DnsProcess dns(run_dir, setting("RAYCTL"));
+  std::cout << "first: " << dns.ensure() << std::endl;
+  DnsTable table;
+  table.version = 5;
+  add_name(table, "head", parse_address("10.64.0.2"));
+  table.containers = {{"here", setting("LAB_NETNS")}, {"gone", "/nowhere/gone"}};
+  dns.write_table(table);
+  dns.wait_serving("here", 5, std::chrono::seconds(5));
+  std::cout << "again: " << dns.ensure() << std::endl;
+  try {
+    dns.wait_serving("gone", 5, std::chrono::milliseconds(300));
+  } catch (const Error& error) {
+    std::cout << "error: " << error.message() << std::endl;
+  }
+  int code = run_command({});
+  dns.stop();
+  std::cout << "stopped: " << (dns.status() ? "no" : "yes") << std::endl;
+  return code;
+}
+
 int peers() {
   NodeNetwork node = node_from_environment(setting("LAB_RUN_DIR"));
   uint32_t count = static_cast<uint32_t>(std::stoul(setting("LAB_COUNT")));
@@ -122,8 +146,13 @@ int main(int argc, char** argv) {
     std::string action = argc == 2 ? argv[1] : "";
     if (action == "build") return build();
     if (action == "node") return node();
+    if (action == "names") return names();
+    if (action == "mounts") {
+      std::cout << "mounts: " << DnsProcess(setting("LAB_RUN_DIR"), setting("RAYCTL")).ensure() << std::endl;
+      return 0;
+    }
     if (action == "peers") return peers();
-    throw Error("usage: net build|node|peers");
+    throw Error("usage: net build|mounts|names|node|peers");
   } catch (const std::exception& error) {
     std::cerr << error.what() << std::endl;
     return 1;

@@ -117,3 +117,15 @@ expect 2 rayctl dns; grep_quiet 'usage: rayctl dns --dir' err
 kill "$(pgrep -x dnsmasq)"; ask +time=6 other.test >out; grep_quiet SERVFAIL out
 last=$(jq .pid dns/status.json); rm -r dns
 wait_for 3 bash -c "! kill -0 $last"
+
+# the supervisor's side: started once, found again, replaced when it can't see this mount namespace's files
+driver=${RAYCTL_BUILD:-$top/build/release}/drivers/net
+LAB_RUN_DIR=$T/run LAB_NETNS=/run/netns/c2 LAB_COMMAND='ip netns exec c2 dig +short @127.0.0.11 head.q; ls run/dns
+  unshare --mount --propagation private "$driver" mounts' driver=$driver "$driver" names >out 2>&1 || { cat out; fail names; }
+grep_quiet '^first: start the name server$' out
+grep_quiet '^again: $' out
+grep_quiet "^error: cannot serve names to container 'gone': cannot open network namespace '/nowhere/gone': No such file" out
+grep_quiet '^10\.64\.0\.2$' out
+grep_quiet '^mounts: restart the name server in this mount namespace$' out
+grep_quiet '^stopped: yes$' out
+[ ! -e run/dns ] || fail 'run/dns is still there'
