@@ -96,11 +96,19 @@ NftTable node_table(const NodeRules& rules) {
       arriving.rules.push_back(
           {"VXLAN from strangers",
            {port, MatchSet{Side::source, set.name, set.family, Match::different}, Verdict::drop}});
+    arriving.rules.push_back({"VXLAN needs no state", {port, NoTrack{}}});
   }
   for (const std::string& link : inside) arriving.rules.push_back(from(link, {Verdict::stop}, "inside"));
   for (Side side : {Side::source, Side::destination})
     arriving.rules.push_back(
         {"the pool is on no other link", {MatchSubnet{side, rules.pool}, Verdict::drop}});
+
+  // A connection a flow in each direction for nothing; and the host's NAT rules must not touch these packets.
+  NftChain sending{"sending", ChainType::filter, Hook::output, raw};
+  for (const NftSet& set : table.sets)
+    sending.rules.push_back({"VXLAN needs no state",
+                             {MatchPort{Protocol::udp, rules.vxlan_port},
+                              MatchSet{Side::destination, set.name, set.family}, NoTrack{}}});
 
   NftChain sizes{"sizes", ChainType::filter, Hook::forward, mangle};
   clamp(sizes, rules.bridge);
@@ -129,6 +137,7 @@ NftTable node_table(const NodeRules& rules) {
         {"nothing of the pool leaves in clear", {MatchSubnet{side, rules.pool}, Verdict::drop}});
 
   table.chains = {arriving, sizes, passing, egress, leaving};
+  if (rules.overlay_link) table.chains.push_back(sending);
   return table;
 }
 

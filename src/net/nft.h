@@ -48,9 +48,10 @@ struct MatchState {
 struct MatchDnat {};                        // ct status dnat
 struct ClampMss {};                         // tcp option maxseg size set rt mtu
 struct Masquerade {};                       // fully-random
+struct NoTrack {};                          // no connection tracking, and so no NAT; in raw chains
 enum class Verdict { accept, drop, stop };  // stop = return
 using Expression = std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchSyn,
-                                MatchState, MatchDnat, ClampMss, Masquerade, Verdict>;
+                                MatchState, MatchDnat, ClampMss, Masquerade, NoTrack, Verdict>;
 
 constexpr uint32_t state_established = 2, state_related = 4, state_new = 8;
 

@@ -99,6 +99,10 @@ class Encoder {
     expression("masq", [&] { message_.be32(NFTA_MASQ_FLAGS, NF_NAT_RANGE_PROTO_RANDOM_FULLY); });
   }
 
+  void operator()(const NoTrack&) {
+    expression("notrack", [] {});
+  }
+
   void operator()(Verdict verdict) {
     uint32_t code = verdict == Verdict::accept ? NF_ACCEPT
                     : verdict == Verdict::drop ? NF_DROP

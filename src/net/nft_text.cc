@@ -51,6 +51,7 @@ struct Writer {
   std::string operator()(const MatchDnat&) const { return "ct status dnat"; }
   std::string operator()(const ClampMss&) const { return "tcp option maxseg size set rt mtu"; }
   std::string operator()(const Masquerade&) const { return "masquerade fully-random"; }
+  std::string operator()(const NoTrack&) const { return "notrack"; }
   std::string operator()(Verdict verdict) const {
     return verdict == Verdict::accept ? "counter accept"
            : verdict == Verdict::drop ? "counter drop"
