@@ -25,7 +25,7 @@ background s-hand in_hand 1 iperf3 -s
 background s-veth in_vm 1 iperf3 -s -B 192.0.2.2
 wait_for 5 in_c c0 python3 -c 'import socket; socket.create_connection(("10.64.0.66", 5201), 1)'
 sleep 1
-gigabits() { "$@" -t "${SECONDS_EACH:-2}" -O 0.3 -J | jq '.end.sum_received.bits_per_second / 1e9'; }
+gigabits() { "$@" -t "${SECONDS_EACH:-2}" -O 0.3 -J | jq '.end.sum_received.bits_per_second / 1e7 | round / 100'; }
 declare -A figures=()
 for ((round = 0; round < ${ROUNDS:-7}; round++)); do
   figures[ours]+=" $(gigabits in_c c0 iperf3 -c 10.64.0.66)"
@@ -48,7 +48,7 @@ if sys.argv[1] == 'serve':
 s.connect((sys.argv[1], 7100)); s.settimeout(1); times = []
 for _ in range(3000):
     begin = time.perf_counter(); s.send(b'x' * 64); s.recv(100); times.append(time.perf_counter() - begin)
-print(sorted(times)[1500] * 1e6)
+print(round(sorted(times)[1500] * 1e6, 1))
 PY
 background r-ours in_c c1 python3 rtt.py serve
 background r-hand in_hand 1 python3 rtt.py serve
