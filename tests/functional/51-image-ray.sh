@@ -44,6 +44,8 @@ RUN [ "$(id -un) $(id -u) $(id -g) $HOME $PWD" = 'ray 1000 100 /home/ray /home/r
     diff <(sed '/^#/d; s/[=].*//; s/_/-/g' constraints.txt | tr A-Z a-z | sort) <(pip freeze | sed 's/=.*//; s/_/-/g' | tr A-Z a-z | sort); \
     python -v -c 'import ray, ray.dashboard.head' 2>trace; ! grep -E '# wrote|bytecode is stale' trace; \
     [ -z "$(ls -A /var/lib/apt/lists | grep -vE '^(lock|partial)$')" ]; [ ! -e ~/.cache ]; [ -z "$(ls -A /tmp)" ]
+# The apt sources of the base serve, and a package may replace the bundle that pip was lent.
+RUN sudo apt-get update; sudo apt-get install -y --no-install-recommends --reinstall ca-certificates hello; hello
 ENV RAY_USAGE_STATS_ENABLED=0
 RUN ray start --head --num-cpus=1 --object-store-memory=80000000; \
     python scripts/driver.py; \
@@ -55,3 +57,8 @@ build -f Dockerfile empty
 equal "$(grep -cE 'Pi is approximately 3\.14[0-9]+\.' err)" 2 'two drivers'
 grep_quiet 'Successfully shut down Ray\.' err
 grep_quiet ': 11 tasks$' err
+grep_quiet 'Hello, world!' err
+
+# rayproject/ray has a Ray, which stays
+build -f repository/images/ray/Dockerfile --build-arg BASE=ray repository
+grep_quiet 'this base has ray, version [0-9.]+ already' err
