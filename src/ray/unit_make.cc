@@ -117,8 +117,10 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   inputs.netns = net::Netns::path_of(paths.run_dir, record.id);
   inputs.cgroups_path = join(place.cgroup, record.id);
   inputs.lowerdirs = image.lowerdirs;
-  inputs.lowerdirs.insert(inputs.lowerdirs.begin(),
-                          run::mount_points_layer(paths.run_dir, container_binds(inputs)));
+  std::vector<run::Bind> mount_points = container_binds(inputs);
+  for (run::Bind& bind : mount_points)
+    bind.source = inputs.init_binary;  // a file too; the real ones come later
+  inputs.lowerdirs.insert(inputs.lowerdirs.begin(), run::mount_points_layer(paths.run_dir, mount_points));
 
   run::ContainerOptions options;
   options.id = record.id;
