@@ -88,6 +88,17 @@ Netns Netns::create(const std::string& run_dir, const std::string& name) {
   return open(path);
 }
 
+Netns Netns::restore(const std::string& run_dir, const std::string& name, const std::string& source) {
+  std::string path = path_of(run_dir, name);
+  if (is_namespace(path)) return open(path);
+  open(source);  // is one
+  make_directories(join(run_dir, "netns"));
+  open_file(path, O_RDONLY | O_CREAT, 0444);
+  check(mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr), "cannot keep network namespace '{}'",
+        path);
+  return open(path);
+}
+
 void Netns::remove(const std::string& run_dir, const std::string& name) {
   std::string path = path_of(run_dir, name);
   while (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {  // as often as it was mounted

@@ -14,6 +14,9 @@ class Netns {
   // Makes run_dir/netns/NAME, or opens it when it exists and is a network namespace. A leftover file that is
   // none (after a reboot) is replaced. `lo` is up.
   static Netns create(const std::string& run_dir, const std::string& name);
+  // Gives the namespace at `source` (/proc/PID/ns/net) the path of NAME when nothing is mounted there: a
+  // supervisor that came back in another mount namespace finds its container's again.
+  static Netns restore(const std::string& run_dir, const std::string& name, const std::string& source);
   static Netns open(const std::string& path);  // also /proc/PID/ns/net
   static Netns current();                      // the calling thread's
 

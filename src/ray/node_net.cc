@@ -168,10 +168,12 @@ void NodeNet::update(const ClusterView& view, const Node& self) {
   }
 }
 
-net::Attachment NodeNet::attach(const std::string& container_id) {
+net::Attachment NodeNet::attach(const std::string& container_id, int64_t pid) {
   State& s = *state_;
   if (!s.self) throw Error("cannot attach a container: this node has no address yet");
-  net::Netns netns = net::Netns::create(s.run_dir, container_id);
+  net::Netns netns = pid > 0
+                         ? net::Netns::restore(s.run_dir, container_id, fmt::format("/proc/{}/ns/net", pid))
+                         : net::Netns::create(s.run_dir, container_id);
   net::Attachment attachment =
       net::attachment(container_id, netns.path(), net::parse_subnet(s.self->subnet), 0, s.mtu);
   std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });

@@ -34,7 +34,8 @@ class NodeNet {
   void update(const ClusterView& view, const Node& self);
   // The container's namespace and link; the same values at each start. Applied at once, its names are served
   // on return.
-  net::Attachment attach(const std::string& container_id);
+  // `pid`: of a container that runs already, whose namespace it is.
+  net::Attachment attach(const std::string& container_id, int64_t pid = 0);
   void detach(const std::string& container_id);
   const std::vector<std::string>& problems() const;  // what the reconciler can't put right, for status
 

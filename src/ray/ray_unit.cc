@@ -112,7 +112,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
                  container = run::ContainerDir::open(containers_directory(host.paths), record->id);
                  if (found.running) {
                    info("container {}: taken over", record->id.substr(0, 12));
-                   host.net.attach(record->id);
+                   run::RunState state = container->state();
+                   host.net.attach(record->id, state.init ? state.init->pid : 0);
                    return running();
                  }
                  if (record->stopped) return stopped();

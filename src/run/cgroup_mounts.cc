@@ -1,5 +1,7 @@
 #include "run/cgroup_mounts.h"
 
+#include <sys/mount.h>
+
 #include <algorithm>
 
 #include "base/error.h"
@@ -122,8 +124,39 @@ CgroupMounts parse_cgroup_mounts(std::string_view mountinfo, std::string_view ow
   return found;
 }
 
+namespace {
+
+// `ip netns exec` gives its program a fresh /sys without control groups: they are mounted there again as PID
+// 1 has them.
+void mount_as_init_has_them() {
+  std::optional<std::string> mountinfo = read_file_if_exists("/proc/1/mountinfo");
+  if (!mountinfo) return;
+  constexpr unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  for (const std::string& line : split(*mountinfo, '\n')) {
+    std::vector<std::string> words = split(line, ' ');
+    auto dash = std::find(words.begin(), words.end(), "-");
+    if (dash - words.begin() < 6 || words.end() - dash < 4) continue;
+    std::string point = unescape(words[4]), type = dash[1], options = dash[3];
+    bool group = (type == "cgroup" || type == "cgroup2") && words[3] == "/";
+    if (!group && !(type == "tmpfs" && point == "/sys/fs/cgroup")) continue;
+    // The file system's options begin with rw or ro, which are a mount's here.
+    options = options.size() > 3 ? options.substr(3) : "";
+    if (type == "cgroup2") options.clear();
+    if (!exists(point)) make_directories(point);
+    if (mount(type.c_str(), point.c_str(), type.c_str(), flags, options.c_str()) < 0)
+      throw SysError(errno, "cannot mount control groups at '{}'", point);
+  }
+}
+
+}  // namespace
+
 CgroupMounts observe_cgroup_mounts() {
-  CgroupMounts found = parse_cgroup_mounts(read_file("/proc/self/mountinfo"), read_file("/proc/self/cgroup"));
+  std::string own = read_file("/proc/self/cgroup");
+  CgroupMounts found = parse_cgroup_mounts(read_file("/proc/self/mountinfo"), own);
+  if (found.hierarchies.empty()) {
+    mount_as_init_has_them();
+    found = parse_cgroup_mounts(read_file("/proc/self/mountinfo"), own);
+  }
   for (Hierarchy& h : found.hierarchies) {
     if (h.version != Hierarchy::Version::v2) continue;
     for (std::string& name : split(trim(read_file(join(h.mount, "cgroup.controllers"))), ' '))

@@ -6,7 +6,7 @@ lab_network=172.30.77   # within these namespaces only
 lab_registry=$lab_network.1:5000
 
 in_lab() { ip netns exec "$lab-sw" "$@"; }           # at the switch, where the registry is
-on_vm() { local vm=$1; shift; ip netns exec "$lab-$vm" "$@"; }
+on_vm() { local vm=$1; shift; nsenter "--net=/run/netns/$lab-$vm" "$@"; }
 
 # make_lab VM...: machine N has the address .10+N
 make_lab() {
@@ -75,8 +75,8 @@ start_node() {
   local vm=$1; shift
   mkdir -p "$D/$vm"
   on_exit "stop_node $vm"
-  # A mount namespace as a machine of its own would have; setsid: a Ctrl-C is for the script, which then ends things in order.
-  setsid ip netns exec "$lab-$vm" "$RAYCTL" --state-dir "$D/$vm/state" --run-dir "$D/$vm/run" node "$@" >>"$D/$vm/log" 2>&1 </dev/null &
+  # setsid: a Ctrl-C is for the script, which then ends things in order.
+  setsid nsenter "--net=/run/netns/$lab-$vm" "$RAYCTL" --state-dir "$D/$vm/state" --run-dir "$D/$vm/run" node "$@" >>"$D/$vm/log" 2>&1 </dev/null &
   echo $! >"$D/$vm/pid"
 }
 

@@ -70,7 +70,7 @@ for _ in $(seq 300); do [ ! -s "$token" ] || break; sleep 0.1; done
 for vm in vm1 vm2; do
   start_node $vm --role worker --join "$lab_network.10" --token-file "$token" "${common[@]}"
 done
-node vm0 status --wait 5m
+node vm0 status --wait 3m
 phase 'nodes until Ray is healthy'
 node vm0 ps
 
