@@ -124,6 +124,9 @@ void allow_default_devices(Resources& resources) {
   if (resources.devices.empty()) return;  // nothing is restricted
   auto allow = [&](char type, std::optional<int64_t> major, std::optional<int64_t> minor,
                    const char* access = "rwm") {
+    for (auto rule = resources.devices.rbegin(); rule != resources.devices.rend() && rule->allow; ++rule)
+      if (rule->type == type && rule->major == major && rule->minor == minor && rule->access == access)
+        return;
     resources.devices.push_back({true, type, major, minor, access});
   };
   allow('c', {}, {}, "m");  // making a node is harmless where opening it isn't allowed

@@ -128,6 +128,11 @@ if probe_user_namespaces; then
   in_container 0 x 'cat /proc/self/uid_map; id -u; touch /made; stat -c %u /made /dev/null; echo x >/dev/null'
   equal "$(xargs <out)" '0 100000 65536 0 0 65534'
   equal "$(stat -c %u x/rootfs/made)" 100000
+  mv x keep2; background_container u keep2
+  expect 0 oci exec u sh -c 'id -u; id -G; cat /proc/self/uid_map; touch /by-exec'
+  equal "$(xargs <out)" '0 0 0 100000 65536'
+  equal "$(stat -c %u keep2/rootfs/by-exec)" 100000
+  expect 0 oci delete -f u
 fi
 
 # hooks: each kind at its time with the state, a failing or hanging one ends the start
@@ -153,6 +158,11 @@ in_container 1 x true; grep_quiet "createRuntime hook '/bin/sh' failed: exit cod
 fresh; edit x '.hooks.createContainer = [{"path":"/bin/sleep","args":["sleep","20"],"timeout":1}]'
 in_container 1 x true; grep_quiet "createContainer hook '/bin/sleep' did not end within 1 s" err
 equal "$(oci list -q)" p
+
+# without pivot_root, for hosts whose root is an initramfs
+fresh; edit x '.process.args = ["sh", "-c", "ls -d /bin /work /root 2>/dev/null; mount | head -n 1"]'
+expect 0 oci run --no-pivot -b x no-pivot
+equal "$(head -n 1 out)" /bin
 
 # refused by name
 for change in '.linux.intelRdt = {}' '.process.selinuxLabel = "a"' '.linux.namespaces += [{"type":"user"}]' '.windows = {}' \
