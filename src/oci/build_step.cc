@@ -123,11 +123,15 @@ StepResult StepExecutor::finish(const Digest& key, Draft& draft, BuildRoot& root
   StepResult result{.created = created_};
   CacheRecord record{.created = created_};
   Fd upper = open_directory(draft.upper());
+  std::optional<Activity> bar;
   auto packed = pack_layer(services_.store, upper.get(), below,
                            {.compression = request_.compression,
                             .latest_mtime = request_.epoch,
                             .inspect = inspect,
+                            .begin = [&](uint64_t total) { bar.emplace("packing the layer", total); },
+                            .progress = [&](uint64_t bytes) { bar->advance(bytes); },
                             .poll = services_.poll});
+  bar.reset();
   if (packed) {
     services_.poll();
     draft.commit({.chain = chain_id(root.chain, packed->diff_id),

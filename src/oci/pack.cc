@@ -199,6 +199,9 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
   std::vector<Change> changes = find_changes(upper, below);
   if (changes.empty()) return std::nullopt;
   PackedLayer layer;
+  for (const Change& change : changes)
+    if (change.kind == Change::Kind::file) layer.file_bytes += static_cast<uint64_t>(change.info.st_size);
+  if (options.begin) options.begin(layer.file_bytes);
   BlobWriter blob = store.write_new();
   Compressor compressor(options.compression, [&](Bytes bytes) { blob.write(bytes); });
   Hasher hasher;
@@ -214,7 +217,6 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
     tar.header(change);
     ++layer.entries;
     if (change.kind != Change::Kind::file) continue;
-    layer.file_bytes += static_cast<uint64_t>(change.info.st_size);
     pack_file(tar, upper, change, options, buffer);
   }
   tar.finish();
@@ -226,7 +228,8 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
 
 Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression) {
   Fd fd = store.open(blob);
-  Source plain = decompress(read_from(fd.get(), blob.digest.string()));
+  // our own bytes: a file of zeros is no bomb
+  Source plain = decompress(read_from(fd.get(), blob.digest.string()), {.free_output = UINT64_MAX});
   BlobWriter out = store.write_new();
   Compressor compressor(compression, [&](Bytes bytes) { out.write(bytes); });
   Hasher hasher(diff_id.algorithm());

@@ -37,8 +37,9 @@ struct PackOptions {
   // Sees each regular file's content on its way, in pieces; `last` with the final one. Throws to refuse the
   // layer.
   std::function<void(const std::string& path, Bytes piece, bool last)> inspect = {};
-  std::function<void(uint64_t bytes)> progress = {};
-  std::function<void()> poll = {};  // called often; throws to stop
+  std::function<void(uint64_t total)> begin = {};     // told the bytes of all files
+  std::function<void(uint64_t bytes)> progress = {};  // those that are packed now
+  std::function<void()> poll = {};                    // called often; throws to stop
 };
 
 struct PackedLayer {
