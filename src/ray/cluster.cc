@@ -106,16 +106,16 @@ Node parse_node(const Json& json) {
   Node node;
   node.id = json.at("id").string();
   node.name = json.at("name").string();
-  auto role = role_by_name(json.at("role").string());
+  auto role = role_by_name(json.string_or("role", "worker"));
   if (!role || (*role != MemberRole::head && *role != MemberRole::worker))
     throw Error("{}.role: not a node's role", json.path());
   node.role = *role;
   node.index = number<uint32_t>(json, "index");
   node.slot = number<uint32_t>(json, "slot");
-  node.subnet = json.at("subnet").string();
-  node.gateway = json.at("gateway").string();
-  node.address = json.at("address").string();
-  std::string status = json.at("status").string();
+  node.subnet = json.string_or("subnet", "");
+  node.gateway = json.string_or("gateway", "");
+  node.address = json.string_or("address", "");
+  std::string status = json.string_or("status", "joined");
   bool known = false;
   for (NodeStatus one :
        {NodeStatus::joined, NodeStatus::suspect, NodeStatus::down, NodeStatus::expired, NodeStatus::removed})

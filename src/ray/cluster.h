@@ -55,7 +55,7 @@ struct Node {
 nlohmann::json to_json(const Cluster& cluster);
 nlohmann::json to_json(const Node& node);
 Cluster parse_cluster(const Json& json);
-Node parse_node(const Json& json);
+Node parse_node(const Json& json);  // within a Delta without the addresses, which follow from the slot
 
 bool valid_node_name(
     std::string_view name);  // a DNS label, lower case, at most 63, not "head" or "localhost"

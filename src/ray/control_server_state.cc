@@ -11,8 +11,8 @@ namespace rayctl::ray {
 namespace {
 
 constexpr std::chrono::milliseconds commit_delay{3};  // one fsync for all that come meanwhile
-constexpr size_t push_queue = 256 << 10;  // a node that doesn't read gets no more than this queued
-constexpr size_t piece_nodes = 400;
+// Also the most that waits in memory for a node that doesn't read: the next piece goes when this one is gone.
+constexpr size_t piece_nodes = 250;
 
 }  // namespace
 
@@ -82,7 +82,7 @@ void ControlServer::Impl::push(const SessionPtr& session) {
   // What isn't on the disk yet is told by the publish that is due.
   if (state.members().changed() || !unpublished.empty()) return schedule_publish();
   if (!session->answered) return;
-  while (session->sent_version != state.members().version() && session->connection->queued() < push_queue &&
+  while (session->sent_version != state.members().version() && session->connection->queued() == 0 &&
          !session->connection->closed()) {
     uint64_t to = 0;
     const std::string& text = encoded_delta(session->sent_version, to);

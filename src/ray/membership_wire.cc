@@ -88,7 +88,14 @@ Delta delta_since(const Membership& members, uint64_t from, size_t limit) {
 
 nlohmann::json to_json(const Delta& delta) {
   nlohmann::json nodes = nlohmann::json::array();
-  for (const Node& node : delta.nodes) nodes.push_back(to_json(node));
+  for (const Node& node : delta.nodes) {
+    // Thousands of these go to thousands of nodes: what is the default or follows from the slot stays out.
+    nlohmann::json json = to_json(node);
+    for (const char* key : {"subnet", "gateway", "address"}) json.erase(key);
+    if (node.role == MemberRole::worker) json.erase("role");
+    if (node.status == NodeStatus::joined) json.erase("status");
+    nodes.push_back(std::move(json));
+  }
   nlohmann::json json{{"from", delta.from}, {"to", delta.to}, {"nodes", std::move(nodes)}};
   if (delta.full) json["full"] = true;
   if (delta.more) json["more"] = true;
@@ -116,10 +123,15 @@ std::set<std::string> apply(ClusterView& view, const Delta& delta) {
   if (delta.cluster) view.cluster = *delta.cluster;
   for (const Node& node : delta.nodes) {
     changed.insert(node.id);
-    if (node.status == NodeStatus::expired || node.status == NodeStatus::removed)
+    if (node.status == NodeStatus::expired || node.status == NodeStatus::removed) {
       view.nodes.erase(node.id);
-    else
-      view.nodes[node.id] = node;
+      continue;
+    }
+    NodeAddresses addresses = node_addresses(view.cluster, node.slot);
+    Node& known = view.nodes[node.id] = node;
+    known.subnet = addresses.subnet;
+    known.gateway = addresses.gateway;
+    known.address = addresses.address;
   }
   view.version = delta.to;
   return changed;
