@@ -60,7 +60,7 @@ std::string mount_namespace() {
   return n > 0 ? std::string(target.data(), static_cast<size_t>(n)) : "";
 }
 
-DnsProcess::DnsProcess(std::string run_dir, std::string binary)
+DnsProcess::DnsProcess(const std::string& run_dir, std::string binary)
     : directory_(join(run_dir, "dns")), binary_(std::move(binary)) {}
 
 std::string DnsProcess::ensure() {

@@ -31,7 +31,7 @@ struct DnsStatus {
 class DnsProcess {
  public:
   // `binary` is executed as `BINARY dns …`: a sealed copy, so that an upgrade on disk doesn't matter.
-  DnsProcess(std::string run_dir, std::string binary);
+  DnsProcess(const std::string& run_dir, std::string binary);
 
   // Starts it unless it runs; one of another rayctl version is replaced without a gap (both bind, then the
   // old one drains). Returns what was done: "" = it was running, else a line for the log.

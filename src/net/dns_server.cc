@@ -117,7 +117,10 @@ void DnsServer::drain() {
     nobody.sin_family = AF_INET;
     nobody.sin_port = htons(1);
     nobody.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    connect(space->sockets.udp.get(), reinterpret_cast<sockaddr*>(&nobody), sizeof nobody);
+    if (connect(space->sockets.udp.get(), reinterpret_cast<sockaddr*>(&nobody), sizeof nobody) == 0)
+      on_datagrams(space);  // what came in between
+    else
+      space->sockets.udp.reset();
   }
 }
 
