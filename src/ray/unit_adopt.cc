@@ -46,7 +46,7 @@ void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) 
   for (run::ContainerDir& container : all)  // all at once: each may take its whole grace
     if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
   for (run::ContainerDir& container : all) {
-    container.wait();
+    if (container.watch_fd() >= 0) container.wait();
     container.remove();
     net::Netns::remove(paths.run_dir, container.id());
   }

@@ -128,16 +128,32 @@ void ContainerDir::set_spec(const Spec& spec) {
   replace_file(file("spec.json"), to_text(spec), 0600);
 }
 
+// PID 1 comes from the copy of the rayctl that starts it: the one that made the container may be gone since.
+void ContainerDir::use_init(const std::string& sealed) {
+  Spec config = spec();
+  bool changed = false;
+  for (Mount& mount : config.mounts) {
+    if (mount.destination != init_path_in_container || mount.source == sealed) continue;
+    mount.source = sealed;
+    changed = true;
+  }
+  if (changed) set_spec(config);
+}
+
 Cgroup ContainerDir::cgroup() const {
   return Cgroup::open(spec().linux_.cgroups_path);
 }
 
 void ContainerDir::launch(const std::string& run_dir, milliseconds limit) {
-  if (adopt().status == RunStatus::running) throw Error("cannot start container '{}': it is running", id());
+  RunStatus now = adopt().status;
+  if (now == RunStatus::running || now == RunStatus::starting)
+    throw Error("cannot start container '{}': it is {}", id(), name_of(now));
+  std::string sealed = sealed_binary(run_dir);
+  use_init(sealed);
   Fd log = open_file(file("shim.log"), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0600);
   Fd null = open_file("/dev/null", O_RDWR);
   Pipe report = make_pipe();
-  Child shim = Child::spawn({.argv = {sealed_binary(run_dir), "shim", path_},
+  Child shim = Child::spawn({.argv = {sealed, "shim", path_},
                              .env = std::vector<std::string>{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
                              .cwd = "/",
                              .in = null.get(),
@@ -208,9 +224,14 @@ RunState ContainerDir::adopt() {
   }
   RunState state = read_state();
   if (state.status == RunStatus::created || state.status == RunStatus::stopped) return state;
-  auto lock = FileLock::try_lock(file("lock"), LockKind::exclusive);
+  std::optional<FileLock> lock;
+  // A start that a former supervisor began is soon a running container, or none.
+  for (auto end = Clock::now() + std::chrono::seconds(10);; poll(nullptr, 0, 20)) {
+    lock = FileLock::try_lock(file("lock"), LockKind::exclusive);
+    state = read_state();
+    if (lock || state.status != RunStatus::starting || Clock::now() > end) break;
+  }
   if (!lock) return state;  // its shim is alive
-  state = read_state();
   if (state.status == RunStatus::starting || state.status == RunStatus::running) record_lost(state);
   return state;
 }

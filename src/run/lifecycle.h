@@ -88,6 +88,7 @@ class ContainerDir {
   Fd open_init(const RunState& state) const;
   Cgroup cgroup() const;
   void record_lost(RunState& state);
+  void use_init(const std::string& sealed);
   Fd connect() const;
 
   std::string path_;
