@@ -72,7 +72,7 @@ off_t tail_offset(int fd, uint64_t& lines) {
 
 LogReader::LogReader(std::string directory, const LogQuery& query)
     : directory_(std::move(directory)), since_(query.since) {
-  watch_ = watch_directory(directory_);
+  if (query.follow) watch_ = watch_directory(directory_);
   for (File& file : open_newer()) files_.push_back(std::move(file));
   if (query.tail) start_at_tail(*query.tail);
   if (since_) {
@@ -172,7 +172,7 @@ bool LogReader::fill() {
 
 std::vector<LogRecord> LogReader::next() {
   char events[4096];
-  while (read(watch_.get(), events, sizeof events) > 0) {
+  while (watch_ && read(watch_.get(), events, sizeof events) > 0) {
   }
   std::vector<LogRecord> records;
   while (records.empty() && fill()) {

@@ -16,6 +16,7 @@ namespace rayctl::run {
 struct LogQuery {
   std::optional<uint64_t> tail = {};  // the last N lines
   std::optional<LogTime> since = {};  // nothing older
+  bool follow = true;                 // false: fd() is -1, and the kernel has nothing to set up and tear down
 };
 
 // A position in a log. Not thread-safe; never waits.

@@ -105,6 +105,7 @@ int logs(ContainerDir& dir, int argc, char** argv) {
     if (c == 'n') query.tail = std::strtoull(optarg, nullptr, 10);
     if (c == 's') query.since = parse_time(optarg);
   }
+  query.follow = follow;
   LogReader reader = dir.log(query);
   int ended = dir.watch_fd();
   for (bool last = !follow || ended < 0;;) {

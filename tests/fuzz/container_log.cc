@@ -25,7 +25,7 @@ std::vector<LogRecord> read_all(const std::string& directory, const LogQuery& qu
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 2) return 0;
-  static TempDir dir;
+  static TempDir dir("/dev/shm");
   std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   size_t cut = text.size() * data[0] / 255;
   auto write = [&](const char* name, std::string_view bytes) {
@@ -34,12 +34,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   };
   write("log.1", text.substr(0, cut));
   write("log", text.substr(cut));
-  auto all = read_all(dir.path(), {});
-  auto tail = read_all(dir.path(), {.tail = data[0] % 5});
+  auto all = read_all(dir.path(), {.follow = false});
+  auto tail = read_all(dir.path(), {.tail = data[0] % 5, .follow = false});
   if (tail.size() > all.size()) std::abort();
   for (size_t i = 0; i < tail.size(); ++i)
     if (tail[tail.size() - 1 - i].text != all[all.size() - 1 - i].text) std::abort();
-  read_all(dir.path(), {.since = LogTime{std::chrono::seconds(1'700'000'000)}});
+  read_all(dir.path(), {.since = LogTime{std::chrono::seconds(1'700'000'000)}, .follow = false});
   if (auto time = parse_time(text); time && parse_time(format_time(*time)) != time) std::abort();
   return 0;
 }
