@@ -127,7 +127,7 @@ struct NetworkReconciler::State {
   std::string saved_forwarding() const { return join(directory, "ip_forward"); }
 };
 
-NetworkReconciler::NetworkReconciler(std::string run_dir) : state_(std::make_unique<State>(run_dir)) {}
+NetworkReconciler::NetworkReconciler(const std::string& run_dir) : state_(std::make_unique<State>(run_dir)) {}
 NetworkReconciler::~NetworkReconciler() = default;
 
 Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {

@@ -45,7 +45,7 @@ struct Reconciled {
 
 class NetworkReconciler {
  public:
-  explicit NetworkReconciler(std::string run_dir);
+  explicit NetworkReconciler(const std::string& run_dir);
   ~NetworkReconciler();
   NetworkReconciler(const NetworkReconciler&) = delete;
   NetworkReconciler& operator=(const NetworkReconciler&) = delete;

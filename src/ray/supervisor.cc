@@ -51,7 +51,7 @@ class Supervisor {
         unit_(unit_host(paths)) {
     ControlEvents events;
     events.on_view = [this](const ClusterView& view) { view_changed(view); };
-    events.on_connected = [this] { info("the head is reached"); };
+    events.on_connected = [] { info("the head is reached"); };
     events.on_disconnected = [](const std::string& why) { debug("the head is not reached: {}", why); };
     events.on_refused = [this](const std::string& why) { refused(why); };
     control_ = config.role == MemberRole::head
