@@ -15,7 +15,7 @@
 #include "run/hooks.h"
 #include "run/plan.h"
 #include "run/process.h"
-#include "run/seccomp.h"
+#include "run/seccomp_cache.h"
 #include "run/sync.h"
 #include "run/syscalls.h"
 
@@ -158,7 +158,7 @@ Process start_container(const Spec& spec, const StartOptions& options) {
   check_program(spec.process);
   check_caller();
   Plan plan = make_plan(spec, options.bundle);
-  SeccompFilter filter = seccomp_filter(spec);
+  SeccompFilter filter = cached_seccomp_filter(spec, options.seccomp_cache);
   SocketPair sockets = make_socket_pair(SOCK_SEQPACKET);
   Launch launch{.spec = spec,
                 .process = spec.process,
@@ -206,7 +206,7 @@ Process exec_in_container(const Spec& spec, const ProcessSpec& process, const Ex
   Fd target{check(sys::pidfd_open(options.pid), "cannot find the container's process {}", options.pid)};
   if (options.start_time && process_start_time(options.pid) != options.start_time)
     throw Error("cannot find the container's process {}: the container has ended", options.pid);
-  SeccompFilter filter = seccomp_filter(spec);
+  SeccompFilter filter = cached_seccomp_filter(spec, options.seccomp_cache);
   SocketPair sockets = make_socket_pair(SOCK_SEQPACKET);
   Launch launch{.spec = spec,
                 .process = process,

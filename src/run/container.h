@@ -38,7 +38,8 @@ struct StartOptions {
   std::string bundle = "/";  // root.path and hook state are relative to it
   Stdio stdio = {};
   CgroupEntry cgroup = {};
-  int preserve_fds = 0;  // 3 … 2+N stay open
+  std::string seccomp_cache = {};  // directory of compiled filters (seccomp_cache.h); empty = none
+  int preserve_fds = 0;            // 3 … 2+N stay open
   int gate = -1;  // a listening SOCK_SEQPACKET unix socket: PID 1 waits for a connection before it executes
                   // (create/start)
   Keyring keyring = Keyring::fresh;
@@ -65,6 +66,7 @@ struct ExecOptions {
   std::optional<uint64_t> start_time = {};  // field 22 of /proc/PID/stat, so that a reused pid is noticed
   Stdio stdio = {};
   CgroupEntry cgroup = {};
+  std::string seccomp_cache = {};
   int preserve_fds = 0;
   std::function<void(const std::string&)> warn = {};
 };

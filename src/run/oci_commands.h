@@ -46,6 +46,9 @@ int preserved_fds(const Arguments& arguments);
 
 std::string now_rfc3339();
 
+// Where compiled filters are kept.
+std::string seccomp_cache();
+
 // To --log when there is one: our stderr is the container's.
 std::function<void(const std::string&)> warning_log(const Global& global);
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/paths.h"
 #include "run/cgroup.h"
 #include "run/defaults.h"
 #include "run/oci_commands.h"
@@ -52,6 +53,7 @@ class Creation {
     check_terminal(gate);
     StartOptions options{.id = record_.id,
                          .bundle = bundle_,
+                         .seccomp_cache = seccomp_cache(),
                          .preserve_fds = preserved_fds(arguments_),
                          .keyring = arguments_.has("--no-new-keyring") ? Keyring::inherited : Keyring::fresh,
                          .root_switch = arguments_.has("--no-pivot") ? RootSwitch::chroot : RootSwitch::pivot,
@@ -201,6 +203,10 @@ int preserved_fds(const Arguments& arguments) {
     if (count < 0 || count > 10000 || fcntl(static_cast<int>(fd), F_GETFD) < 0)
       throw Error("cannot preserve file descriptor {}: it is not open", fd);
   return static_cast<int>(count);
+}
+
+std::string seccomp_cache() {
+  return join(default_paths().run_dir, "seccomp");
 }
 
 void hand_over_terminal(const Process& process, const std::string& console_socket) {

@@ -110,6 +110,7 @@ int exec(const Global& global, const Words& words) {
                 id);
   ExecOptions options{.pid = record.pid,
                       .start_time = record.start_time,
+                      .seccomp_cache = seccomp_cache(),
                       .preserve_fds = preserved_fds(arguments),
                       .warn = warning_log(global)};
   std::optional<Cgroup> cgroup;

@@ -55,22 +55,6 @@ json to_json(const Mount& mount) {
   return out;
 }
 
-json to_json(const SeccompProfile& profile) {
-  json out{{"defaultAction", profile.default_action}};
-  put(out, "defaultErrnoRet", profile.default_errno);
-  put(out, "architectures", profile.architectures);
-  put(out, "flags", profile.flags);
-  for (const SeccompRule& rule : profile.syscalls) {
-    json item{{"names", rule.names}, {"action", rule.action}};
-    put(item, "errnoRet", rule.errno_ret);
-    for (const SeccompArg& arg : rule.args)
-      item["args"].push_back(
-          {{"index", arg.index}, {"value", arg.value}, {"valueTwo", arg.value_two}, {"op", arg.op}});
-    out["syscalls"].push_back(std::move(item));
-  }
-  return out;
-}
-
 json to_json(const Linux& from) {
   json out = json::object();
   for (const Namespace& ns : from.namespaces) {
@@ -134,6 +118,22 @@ const char* name_of(NamespaceType type) {
 bool has_namespace(const Spec& spec, NamespaceType type) {
   const auto& list = spec.linux_.namespaces;
   return std::any_of(list.begin(), list.end(), [&](const Namespace& n) { return n.type == type; });
+}
+
+json to_json(const SeccompProfile& profile) {
+  json out{{"defaultAction", profile.default_action}};
+  put(out, "defaultErrnoRet", profile.default_errno);
+  put(out, "architectures", profile.architectures);
+  put(out, "flags", profile.flags);
+  for (const SeccompRule& rule : profile.syscalls) {
+    json item{{"names", rule.names}, {"action", rule.action}};
+    put(item, "errnoRet", rule.errno_ret);
+    for (const SeccompArg& arg : rule.args)
+      item["args"].push_back(
+          {{"index", arg.index}, {"value", arg.value}, {"valueTwo", arg.value_two}, {"op", arg.op}});
+    out["syscalls"].push_back(std::move(item));
+  }
+  return out;
 }
 
 json to_json(const ProcessSpec& process) {

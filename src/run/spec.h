@@ -252,6 +252,7 @@ Resources parse_resources(const Json& document);  // `linux.resources`; also the
 nlohmann::json to_json(const Spec& spec);
 nlohmann::json to_json(const ProcessSpec& process);
 nlohmann::json to_json(const Resources& resources);
+nlohmann::json to_json(const SeccompProfile& profile);
 
 std::string to_text(const Spec& spec);  // config.json
 

@@ -12,25 +12,34 @@ cp -a ours peer
 edit peer 'del(.rayctl) | .root = {"path": "rootfs"} | .ociVersion = "1.0.2"'
 profile=$(jq -c '{defaultAction, defaultErrnoRet, architectures: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"], syscalls: [.syscalls[] | select((.includes.arches // []) | length == 0 or index("amd64")) | select((.includes.caps // []) | length == 0) | {names, action, args: (.args // []), errnoRet} | del(.. | nulls)]}' /usr/share/containers/seccomp.json)
 edit peer '.linux.seccomp = $p' --argjson p "$profile"
-cp -a peer same
+cp -a peer bare
+edit bare 'del(.linux.seccomp)'
 
 n=0
 start() { n=$((n + 1)); "$@" "bench$$-$n"; }
 ours() { start "$RAYCTL" oci run -b ours; }
-ours_profile() { start "$RAYCTL" oci run -b same; }
-crun_() { start crun run -b peer; }
-runc_() { start runc run -b peer; }
-compare 'container start+exit' "${BENCH_RUNS:-60}" rayctl ours crun crun_ runc runc_
-compare 'the same, profile compiled at each start' "${BENCH_RUNS:-40}" rayctl ours_profile crun crun_ runc runc_
+ours_profile() { start "$RAYCTL" oci run -b peer; }
+ours_bare() { start "$RAYCTL" oci run -b bare; }
+crun_profile() { start crun run -b peer; }
+crun_bare() { start crun run -b bare; }
+runc_profile() { start runc run -b peer; }
+runc_bare() { start runc run -b bare; }
+runs=${BENCH_RUNS:-40}
+compare 'container start+exit' "$runs" rayctl ours crun crun_profile runc runc_profile
+compare 'with the profile as JSON' "$runs" rayctl ours_profile crun crun_profile runc runc_profile
+compare 'without a filter' "$runs" rayctl ours_bare crun crun_bare runc runc_bare
 
 # CPU milliseconds of one run, user and system, children included
 cpu() {
-  local i before after
-  before=$(awk '{ print $16 + $17 }' /proc/$BASHPID/stat)
-  for i in $(seq 40); do "$1" >/dev/null 2>&1 </dev/null; done
-  after=$(awk '{ print $16 + $17 }' /proc/$BASHPID/stat)
-  awk -v a="$before" -v b="$after" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", (b - a) * 1000 / hz / 40 }'
+  local i before after me=$BASHPID
+  before=$(awk '{ print $16 + $17 }' "/proc/$me/stat")
+  for i in $(seq "$runs"); do "$1" >/dev/null 2>&1 </dev/null; done
+  after=$(awk '{ print $16 + $17 }' "/proc/$me/stat")
+  awk -v a="$before" -v b="$after" -v hz="$(getconf CLK_TCK)" -v n="$runs" 'BEGIN { printf "%.2f", (b - a) * 1000 / hz / n }'
 }
 mine=$(cpu ours)
-report 'container start+exit, CPU' ms lower "$mine" crun "$(cpu crun_)"
-report 'container start+exit, CPU' ms lower "$mine" runc "$(cpu runc_)"
+report 'container start+exit, CPU' ms lower "$mine" crun "$(cpu crun_profile)"
+report 'container start+exit, CPU' ms lower "$mine" runc "$(cpu runc_profile)"
+mine=$(cpu ours_bare)
+report 'without a filter, CPU' ms lower "$mine" crun "$(cpu crun_bare)"
+report 'without a filter, CPU' ms lower "$mine" runc "$(cpu runc_bare)"

@@ -109,3 +109,18 @@ expect 0 oci exec e cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgro
 equal "$(xargs <out)" '67108864 50'
 echo '{"memory":{"limit":71303168}}' | oci update -r - e
 equal "$(oci exec e cat /sys/fs/cgroup/memory/memory.limit_in_bytes)" 71303168
+
+# a profile is compiled once; an entry that isn't the profile's own, or where others may write, does not count
+bundle s
+edit s '.linux.seccomp = {"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["chmod","fchmodat","fchmodat2"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]} | del(.rayctl)'
+cache=$RAYCTL_RUN_DIR/seccomp
+for i in 1 2; do in_container 0 s 'chmod 700 /tmp 2>&1; true'; grep_quiet 'Function not implemented' out; done
+equal "$(find "$cache" -type f | wc -l) $(stat -c %a "$cache")" '1 700'
+printf x | dd of="$(find "$cache" -type f)" conv=notrunc 2>dd.log
+in_container 0 s 'chmod 700 /tmp 2>&1; true'; grep_quiet 'Function not implemented' out
+edit s '.linux.seccomp.syscalls[0].errnoRet = 1'
+in_container 0 s 'chmod 700 /tmp 2>&1; true'; grep_quiet 'not permitted' out
+equal "$(find "$cache" -type f | wc -l)" 2
+find "$cache" -type f -exec truncate -s -8 {} +   # shorter programs: not taken when they may be another's
+chmod 777 "$cache"
+in_container 0 s 'chmod 700 /tmp 2>&1; true'; grep_quiet 'not permitted' out
