@@ -270,9 +270,13 @@ int build(const Globals& globals, const Options& options) {
   layers.sync();
   for (const std::string& tag : options.tags) {
     std::string name = oci::to_string(oci::parse_reference(tag));
-    store.tag(name, built.image.descriptor);
-    store.hold(oci::build_hold(name), built.used);
+    auto known = store.find(name);
+    bool same = known && known->digest == built.image.digest();
+    if (!same) store.tag(name, built.image.descriptor);
+    if (!same || built.cached < built.steps) store.hold(oci::build_hold(name), built.used);
   }
+  // nameless, but found by its id and kept until `rmi`, as docker does
+  if (options.tags.empty() && outputs.empty()) store.tag("", built.image.descriptor);
   for (const oci::Location& output : outputs)
     oci::write_layout(output, store, built.image.descriptor, join(globals.paths.state_dir, "tmp"));
   if (options.push) push(options, store, built.image.descriptor);

@@ -6,6 +6,7 @@ source "$(dirname "$0")/lib.sh"
 need_root
 need_command buildah busybox
 unset DOCKER_CONFIG
+on_exit "umount '$RAYCTL_RUN_DIR'/sealed/*"
 
 mkdir -p base ctx/scripts big
 cp "$(command -v busybox)" base/
@@ -33,7 +34,7 @@ before_rayctl=edit before_buildah=edit
 compare 'build: one script changed' 9 rayctl ours buildah theirs
 unset before_rayctl before_buildah
 
-for i in $(seq 40); do head -c 2500000 /dev/urandom >"big/r$i"; yes "line $i of a text that compresses" | head -c 2500000 >"big/t$i"; done
+for i in $(seq 40); do head -c 2500000 /dev/urandom >"big/r$i"; seq "$i" 1000000 | head -c 2500000 >"big/t$i" || true; done
 printf '%s\n' 'FROM scratch' 'COPY . /' >big/Dockerfile
 ours_big() { rayctl build --no-cache -t big -o "oci:$T/big-ours" big; rm -rf "$T/big-ours"; }
 ours_gzip() { rayctl build --no-cache --compression gzip -t big -o "oci:$T/big-ours" big; rm -rf "$T/big-ours"; }

@@ -51,9 +51,9 @@ dockerfile 'COPY --chmod=600 other /o'; cached 0; dockerfile 'COPY --exclude=b s
 dockerfile 'COPY src /o'; cached 0; cached -3 --no-cache
 
 # a stage that changes without changing its result
-dockerfile 'FROM busybox AS one' 'RUN echo fixed >/f && touch -d 2001-01-01 /f' 'FROM busybox' 'COPY --from=one /f /f' 'RUN cat /f'
+dockerfile 'FROM busybox AS one' 'RUN echo fixed >/f && touch -t 200101010000.00 /f' 'FROM busybox' 'COPY --from=one /f /f' 'RUN cat /f'
 build stages ctx
-dockerfile 'FROM busybox AS one' 'RUN echo  fixed >/f && touch -d 2001-01-01 /f' 'FROM busybox' 'COPY --from=one /f /f' 'RUN cat /f'
+dockerfile 'FROM busybox AS one' 'RUN echo  fixed >/f && touch -t 200101010000.00 /f' 'FROM busybox' 'COPY --from=one /f /f' 'RUN cat /f'
 cached 2
 
 # the other compression is made from the layers at hand

@@ -34,7 +34,7 @@ for digest in $(jq -r '.layers[].digest' "a/blobs/${one/://}"); do
 done
 
 # many at once on one state directory: each ends well, with the same result
-base_context many; { echo "$BASE"; echo 'RUN echo same >/f && touch -d 2001-01-01 /f / '; echo 'COPY busybox /c'; } >many/Dockerfile
+base_context many; { echo "$BASE"; echo 'RUN echo same >/f && touch -t 200101010000.00 /f / '; echo 'COPY busybox /c'; } >many/Dockerfile
 pids=()
 for i in 1 2 3 4; do SOURCE_DATE_EPOCH=1700000000 rayctl build -t "m$i" many >"m$i.id" 2>"m$i.log" & pids+=($!); done
 for p in "${pids[@]}"; do wait "$p" || { cat m*.log; fail 'a build among others failed'; }; done
