@@ -28,8 +28,8 @@ struct HttpOptions {
   std::string ca_text = {};  // the same, as text
   Certificates certificates = Certificates::verify;
   std::chrono::seconds connect_timeout{20};
-  std::chrono::seconds stall_timeout{
-      60};  // without a byte in either direction; a long transfer is no failure
+  // without data in either direction; a long transfer is no failure. RAYCTL_STALL_SECONDS: for tests
+  std::chrono::seconds stall_timeout = default_stall_timeout();
   const std::atomic<bool>* cancel = nullptr;  // set by another thread: the transfer ends with Interrupted
 };
 
