@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# pull: fetch, verify and unpack an image from a registry, against skopeo into containers-storage (what podman pull does);
+# on the disk and on a tmpfs, with gzip and with zstd layers. RUNS=5; IMAGE_DIRS: what the two layers are made of.
+source "$(dirname "$0")/lib.sh"
+need_root
+need_command skopeo docker-registry umoci
+runs=${RUNS:-5}
+read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib /usr/share}"
+start_registry --plain --open
+umoci init --layout src && umoci new --image src:1
+for dir in "${dirs[@]}"; do
+  tar -C / --one-file-system --exclude=usr/lib/debug -cf layer.tar "${dir#/}"
+  umoci raw add-layer --image src:1 layer.tar && rm layer.tar
+done
+skopeo copy -q --dest-tls-verify=false --dest-compress-format gzip oci:src:1 "docker://$REGISTRY/gzip:1"
+skopeo copy -q --dest-tls-verify=false --dest-compress --dest-compress-format zstd --dest-compress-level 3 oci:src:1 "docker://$REGISTRY/zstd:1" || true
+rm -rf src
+
+ours() { RAYCTL_STATE_DIR=$where/ours rayctl pull -q "$REGISTRY/$kind:1"; }
+peer() { skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/$kind:1" "containers-storage:[overlay@$where/peer+$where/run]bench:1"; }
+clean() { rm -rf "$where/ours" "$where/peer" "$where/run"; sync; }
+before_rayctl=clean before_skopeo=clean
+mkdir -p disk memory
+mount -t tmpfs tmpfs memory && on_exit "umount -l '$T/memory'"
+for where in "$T/disk" "$T/memory"; do
+  for kind in gzip zstd; do
+    [ -e "$REGISTRY_STORE/docker/registry/v2/repositories/$kind" ] || continue
+    compare "pull $kind, $(basename "$where")" "$runs" rayctl ours skopeo peer
+  done
+done
