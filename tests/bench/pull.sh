@@ -5,7 +5,7 @@ source "$(dirname "$0")/lib.sh"
 need_root
 need_command skopeo docker-registry umoci
 runs=${RUNS:-5}
-read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib /usr/share}"
+read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib/gcc /usr/share}"
 start_registry --plain --open
 umoci init --layout src && umoci new --image src:1
 for dir in "${dirs[@]}"; do
@@ -18,7 +18,7 @@ rm -rf src
 
 ours() { RAYCTL_STATE_DIR=$where/ours rayctl pull -q "$REGISTRY/$kind:1"; }
 peer() { skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/$kind:1" "containers-storage:[overlay@$where/peer+$where/run]bench:1"; }
-clean() { rm -rf "$where/ours" "$where/peer" "$where/run"; sync; }
+clean() { umount -l "$where/peer/overlay" 2>/dev/null; rm -rf "$where/ours" "$where/peer" "$where/run"; sync; }
 before_rayctl=clean before_skopeo=clean
 mkdir -p disk memory
 mount -t tmpfs tmpfs memory && on_exit "umount -l '$T/memory'"

@@ -4,7 +4,7 @@ source "$(dirname "$0")/lib.sh"
 need_root
 need_command skopeo docker-registry umoci
 runs=${RUNS:-5}
-read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib /usr/share}"
+read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib/gcc /usr/share}"
 start_registry --plain --open
 umoci init --layout src && umoci new --image src:1
 for dir in "${dirs[@]}"; do
