@@ -239,6 +239,12 @@ void Channel::finish_later(std::string error) {
   drop_callbacks();
 }
 
+void Channel::abandon() {
+  state_ = State::closed;
+  completion_ = nullptr;
+  drop_callbacks();
+}
+
 void Channel::drop_callbacks() {
   on_writable_ = nullptr;
   on_data_ = nullptr;

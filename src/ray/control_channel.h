@@ -84,6 +84,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   void queue(FrameType type, std::string payload);
   void answered();
   void finish_later(std::string error);
+  void abandon();  // nobody is left to call
   void drop_callbacks();
   template <class F>
   void guarded(F&& call);

@@ -74,7 +74,10 @@ Connection::Connection(asio::io_context& io, Fd fd, const TlsContext* tls, Origi
   if (!greeted_) reader_.limit(max_greeting_size);
 }
 
-Connection::~Connection() = default;
+// The loop ends with connections still open: callbacks that hold their own channel would keep it for ever.
+Connection::~Connection() {
+  for (const auto& [id, channel] : std::exchange(channels_, {})) channel->abandon();
+}
 
 ConnectionPtr Connection::start(asio::io_context& io, Fd fd, const TlsContext* tls, Origin origin, Peer peer,
                                 Callbacks callbacks) {

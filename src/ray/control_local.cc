@@ -130,18 +130,20 @@ void LocalServer::Impl::accept_some() {
       return;
     }
     Peer peer = peer_of(socket.get());
-    auto holder = std::make_shared<ConnectionPtr>();
+    // Weak: this owns the connections, not they it.
+    auto made = std::make_shared<std::weak_ptr<Connection>>();
+    std::weak_ptr<Impl> weak = weak_from_this();
     Connection::Callbacks on;
-    on.on_request = [this](const Request& request, const ChannelPtr& channel) {
-      requests.dispatch(request, channel);
+    on.on_request = [weak](const Request& request, const ChannelPtr& channel) {
+      if (auto self = weak.lock()) self->requests.dispatch(request, channel);
     };
-    on.on_closed = [self = shared_from_this(), holder](const std::string&) {
-      self->connections.erase(*holder);
-      holder->reset();
+    on.on_closed = [weak, made](const std::string&) {
+      if (auto self = weak.lock()) self->connections.erase(made->lock());
     };
-    *holder = Connection::start(io, std::move(socket), nullptr, Connection::Origin::acceptor, std::move(peer),
-                                std::move(on));
-    connections.insert(*holder);
+    ConnectionPtr connection = Connection::start(io, std::move(socket), nullptr, Connection::Origin::acceptor,
+                                                 std::move(peer), std::move(on));
+    *made = connection;
+    connections.insert(connection);
   }
 }
 

@@ -108,22 +108,29 @@ void ControlServer::Impl::take(Fd socket) {
   auto session = std::make_shared<Session>();
   session->opened = session->noted = Clock::now();
   std::weak_ptr<Impl> weak = weak_from_this();
+  // Weak: a session owns its connection, and this owns the sessions.
+  std::weak_ptr<Session> weak_session = session;
+  auto with = [weak, weak_session](auto call) {
+    auto self = weak.lock();
+    if (auto locked = weak_session.lock(); self && locked) call(*self, locked);
+  };
   Connection::Callbacks on;
-  on.on_hello = [weak, session](const Json& hello) {
-    if (auto self = weak.lock()) self->hello(session, hello);
+  on.on_hello = [with](const Json& hello) {
+    with([&](Impl& self, const SessionPtr& of) { self.hello(of, hello); });
   };
   on.on_request = [weak](const Request& request, const ChannelPtr& channel) {
     if (auto self = weak.lock()) self->requests.dispatch(request, channel);
   };
-  on.on_notify = [weak, session](const std::string& name, const Json& body) {
-    if (auto self = weak.lock()) self->notify(session, name, body);
+  on.on_notify = [with](const std::string& name, const Json& body) {
+    with([&](Impl& self, const SessionPtr& of) { self.notify(of, name, body); });
   };
-  on.on_drained = [weak, session] {
-    auto self = weak.lock();
-    if (self && !session->node_id.empty()) self->push(session);
+  on.on_drained = [with] {
+    with([](Impl& self, const SessionPtr& of) {
+      if (!of->node_id.empty()) self.push(of);
+    });
   };
-  on.on_closed = [weak, session](const std::string& reason) {
-    if (auto self = weak.lock()) self->closed(session, reason);
+  on.on_closed = [with](const std::string& reason) {
+    with([&](Impl& self, const SessionPtr& of) { self.closed(of, reason); });
   };
   session->connection =
       Connection::start(io, std::move(socket), &tls, Connection::Origin::acceptor, Peer{}, std::move(on));
