@@ -108,8 +108,8 @@ std::optional<StepResult> StepExecutor::reuse(const Digest& key, BuildRoot& root
   if (!record->diff_id) return result;
   auto blob = record->blobs.find(std::string(compression));
   if (blob == record->blobs.end()) {
-    Descriptor other =
-        recompress(services_.store, record->blobs.begin()->second, record->diff_id, request_.compression);
+    Descriptor other = recompress(services_.store, record->blobs.begin()->second, record->diff_id,
+                                  request_.compression, deflate());
     blob = record->blobs.emplace(compression, other).first;
     cache_.put(key, *record);
   }
@@ -126,6 +126,7 @@ StepResult StepExecutor::finish(const Digest& key, Draft& draft, BuildRoot& root
   std::optional<Activity> bar;
   auto packed = pack_layer(services_.store, upper.get(), below,
                            {.compression = request_.compression,
+                            .deflate = deflate(),
                             .latest_mtime = request_.epoch,
                             .inspect = inspect,
                             .begin = [&](uint64_t total) { bar.emplace("packing the layer", total); },

@@ -57,6 +57,8 @@ class StepExecutor {
   StepResult finish(const Digest& key, Draft& draft, BuildRoot& root, MergedView& below,
                     const std::function<void(const std::string&, Bytes, bool)>& inspect = {});
   void add(BuildRoot& root, const Digest& diff_id, const Descriptor& blob);
+  // Reproducible builds want the same bytes from every processor.
+  Deflate deflate() const { return request_.epoch ? Deflate::portable : Deflate::fast; }
   CacheKey key(std::string_view kind, const Digest& chain) const;
 
   const BuildRequest& request_;

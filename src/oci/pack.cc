@@ -203,7 +203,8 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
     if (change.kind == Change::Kind::file) layer.file_bytes += static_cast<uint64_t>(change.info.st_size);
   if (options.begin) options.begin(layer.file_bytes);
   BlobWriter blob = store.write_new();
-  Compressor compressor(options.compression, [&](Bytes bytes) { blob.write(bytes); });
+  Compressor compressor(
+      options.compression, [&](Bytes bytes) { blob.write(bytes); }, options.deflate);
   Hasher hasher;
   TarWriter tar(
       [&](Bytes bytes) {
@@ -226,12 +227,14 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
   return layer;
 }
 
-Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression) {
+Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression,
+                      Deflate deflate) {
   Fd fd = store.open(blob);
   // our own bytes: a file of zeros is no bomb
   Source plain = decompress(read_from(fd.get(), blob.digest.string()), {.free_output = UINT64_MAX});
   BlobWriter out = store.write_new();
-  Compressor compressor(compression, [&](Bytes bytes) { out.write(bytes); });
+  Compressor compressor(
+      compression, [&](Bytes bytes) { out.write(bytes); }, deflate);
   Hasher hasher(diff_id.algorithm());
   copy(
       plain,
