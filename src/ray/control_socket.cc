@@ -1,9 +1,9 @@
 #include "ray/control_socket.h"
 
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "ray/control_connection.h"
 #include "ray/control_local.h"
 
@@ -50,20 +51,18 @@ class RawTerminal {
 class Feeder : public std::enable_shared_from_this<Feeder> {
  public:
   Feeder(asio::io_context& io, int fd, ChannelPtr channel) : channel_(std::move(channel)), descriptor_(io) {
-    struct stat found {};
-    check(fstat(fd, &found), "cannot examine the input");
-    // epoll refuses regular files and /dev/null-like devices that are always ready.
-    if (S_ISREG(found.st_mode)) {
+    // epoll refuses regular files and devices like /dev/null, which are always ready. Asio hides that until
+    // somebody waits.
+    Fd probe(check(epoll_create1(EPOLL_CLOEXEC), "cannot use the input"));
+    epoll_event event{};
+    if (epoll_ctl(probe.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+      if (errno != EPERM) throw SysError(errno, "cannot use the input");
       plain_ = fd;
       return;
     }
     Fd copy(check(fcntl(fd, F_DUPFD_CLOEXEC, 3), "cannot use the input"));
-    boost::system::error_code refused;
-    descriptor_.assign(copy.get(), refused);
-    if (refused)
-      plain_ = fd;
-    else
-      copy.release();
+    descriptor_.assign(copy.get());
+    copy.release();
   }
   void start() {
     channel_->on_writable([self = shared_from_this()] { self->feed(); });
@@ -107,6 +106,27 @@ class Feeder : public std::enable_shared_from_this<Feeder> {
   asio::posix::stream_descriptor descriptor_;
   int plain_ = -1;
   bool waiting_ = false, stopped_ = false;
+};
+
+// However run() ends, nothing is called later that refers to its variables, and nothing is read any more.
+struct RunEnd {
+  asio::io_context& io;
+  ChannelPtr channel;
+  asio::signal_set& signals;
+  std::shared_ptr<Feeder> feeder = {};
+
+  ~RunEnd() {
+    try {
+      signals.cancel();
+      if (feeder) feeder->stop();
+      channel->on_data(nullptr);
+      channel->cancel("the client gave up");
+      io.restart();
+      io.poll();
+    } catch (const std::exception& e) {
+      debug("the end of a request: {}", e.what());
+    }
+  }
 };
 
 }  // namespace
@@ -217,23 +237,20 @@ Json ControlSocket::run(std::string_view name, const nlohmann::json& body, const
       wait_signal();
     });
   };
-  wait_signal();
-  send_size();
-  std::shared_ptr<Feeder> feeder;
-  if (streams.in >= 0) {
-    feeder = std::make_shared<Feeder>(io, streams.in, channel);
-    feeder->start();
-  } else {
-    channel->end();
+  {
+    RunEnd at_end{io, channel, signals};
+    wait_signal();
+    send_size();
+    if (streams.in >= 0) {
+      at_end.feeder = std::make_shared<Feeder>(io, streams.in, channel);
+      at_end.feeder->start();
+    } else {
+      channel->end();
+    }
+    io.restart();
+    while (!reply && io.run_one() > 0) {
+    }
   }
-  io.restart();
-  while (!reply && io.run_one() > 0) {
-  }
-  signals.cancel();
-  if (feeder) feeder->stop();
-  channel->on_data(nullptr);  // the lambdas above end with this scope
-  io.restart();
-  io.poll();
   if (sink_failed) std::rethrow_exception(sink_failed);
   if (interrupted) throw Interrupted();
   if (!reply) throw Error("cannot {}: the supervisor closed the connection", name);

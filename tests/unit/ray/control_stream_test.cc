@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include <boost/asio/steady_timer.hpp>
 #include <thread>
 
 #include "base/child.h"
@@ -183,6 +184,43 @@ TEST_CASE("a program's stdio runs through the head and back, unchanged", "[contr
   writer.join();
   CHECK(out == "from a pipe");
   CHECK(socket.run("exec", json::object(), {}).at("code").integer() == 7);
+}
+
+TEST_CASE("an input that epoll refuses is read all the same", "[control]") {
+  LocalCluster cluster([](LocalCluster& c) {
+    c.head.requests.on("cat", Access::operate, [](const Request&, const ChannelPtr& channel) {
+      channel->on_end([channel] { channel->respond({{"ended", true}}); });
+      channel->on_cancelled([channel](const std::string&) {});
+    });
+  });
+  ControlSocket socket = ControlSocket::connect(cluster.head.paths.run_dir);
+  Fd null = open_file("/dev/null", O_RDONLY);
+  // A command that waits for an input which never comes must not hold up the tests.
+  auto timer = std::make_shared<boost::asio::steady_timer>(cluster.io, std::chrono::seconds(20));
+  timer->async_wait([&](auto error) {
+    if (!error) cluster.local = nullptr;
+  });
+  CHECK(socket.run("cat", json::object(), {.in = null.get()}).at("ended").boolean());
+}
+
+TEST_CASE("a request whose input can't be used is given up", "[control]") {
+  auto cancelled = std::make_shared<std::atomic<int>>(0);
+  LocalCluster cluster([&](LocalCluster& c) {
+    c.head.requests.on("never", Access::operate, [cancelled](const Request&, const ChannelPtr& channel) {
+      channel->on_cancelled([cancelled](const std::string&) { ++*cancelled; });
+    });
+    c.head.requests.on("ping", Access::operate, [](const Request&, const ChannelPtr& channel) {
+      channel->respond({{"pong", true}});
+    });
+  });
+  ControlSocket socket = ControlSocket::connect(cluster.head.paths.run_dir);
+  // As with `<&-` in a shell. No other thread opens a file with this number.
+  constexpr int closed = 1 << 20;
+  CHECK_THROWS_WITH(socket.run("never", json::object(), {.in = closed}),
+                    "cannot use the input: Bad file descriptor");
+  CHECK(socket.request("ping", json::object()).at("pong").boolean());
+  for (int i = 0; i < 1000 && *cancelled == 0; ++i) usleep(10000);
+  CHECK(*cancelled == 1);
 }
 
 TEST_CASE("a client that leaves ends what it began on the node", "[control]") {
