@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "net/container_net.h"
 #include "net/netns.h"
+#include "oci/collect.h"
 #include "oci/pull.h"
 #include "run/lifecycle.h"
 #include "run/user.h"
@@ -78,6 +79,8 @@ ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::
   if (!here) info("pulling {}", name);
   oci::Image image = here ? store.resolve(name) : pull_image(store, layers, config, reference);
   std::vector<std::string> lowerdirs = oci::layer_directories(store, layers, image);
+  // a container runs on these layers: `rayctl rmi` must leave them
+  store.hold("node-" + image.digest().short_hex(), oci::needed_by(store, image.descriptor));
   return {image.config, std::move(lowerdirs)};
 }
 
