@@ -2,9 +2,11 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -17,13 +19,24 @@ namespace {
 
 constexpr auto wait_interval = std::chrono::milliseconds(200);
 
+// The head first, then workers by number.
+std::vector<const Node*> in_order(const ClusterView& view) {
+  std::vector<const Node*> nodes;
+  for (const auto& [id, node] : view.nodes) nodes.push_back(&node);
+  std::sort(nodes.begin(), nodes.end(), [](const Node* a, const Node* b) {
+    return std::tuple(a->role != MemberRole::head, a->index, a->name) <
+           std::tuple(b->role != MemberRole::head, b->index, b->name);
+  });
+  return nodes;
+}
+
 std::vector<PlacedContainer> all_containers(const RequestContext& context) {
   std::vector<PlacedContainer> all;
   ClusterView view = context.control.view();
-  for (const auto& [id, node] : view.nodes) {
-    auto report = context.control.reports().find(id);
+  for (const Node* node : in_order(view)) {
+    auto report = context.control.reports().find(node->id);
     if (report == context.control.reports().end() || !report->second.container) continue;
-    all.push_back({node.name, node.role, *report->second.container});
+    all.push_back({node->name, node->role, *report->second.container});
   }
   return all;
 }
@@ -44,7 +57,9 @@ nlohmann::json status(const RequestContext& context) {
   nlohmann::json nodes = nlohmann::json::array();
   const Node* self = context.control.self();
   bool head = self && self->role == MemberRole::head;
-  for (const auto& [id, node] : view.nodes) {
+  for (const Node* place : in_order(view)) {
+    const Node& node = *place;
+    const std::string& id = node.id;
     if (!head && !(self && id == self->id)) continue;  // a worker speaks for itself
     nlohmann::json item = {{"name", node.name},
                            {"id", id},

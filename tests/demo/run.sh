@@ -46,6 +46,7 @@ say() { printf '\n== %s\n' "$*"; }
 image=$lab_registry/ray:demo
 build() { "$RAYCTL" --state-dir "$CACHE" --run-dir "$D/build" build "$@"; }
 
+on_exit '"$RAYCTL" --state-dir "$CACHE" --run-dir "$D/build" node stop'  # what RUN steps were started from
 say 'Debian root file system (mmdebstrap)'
 mkdir -p "$CACHE"
 root=$("$top/images/base/make-rootfs.sh")

@@ -18,6 +18,7 @@ bundle=/etc/ssl/certs/ca-certificates.crt
 build -t ray-base:bookworm -f "$top/images/base/Dockerfile" "$("$top/images/base/make-rootfs.sh")"
 SSL_CERT_FILE=$bundle build -t "$image" --ca-bundle host -f "$top/images/ray/Dockerfile" "$top"
 
+on_exit "'$RAYCTL' --state-dir '$CACHE' --run-dir '$T/build' node stop"
 # --- the cluster ---
 make_lab vm0 vm1 vm2
 lab_start_registry
@@ -56,7 +57,8 @@ inside() { node vm0 exec "$1" sh -c "$2"; }
 equal "$(inside head hostname)" "$(node vm0 ps -q | head -n 1 | cut -c1-12 >/dev/null; inside head 'cat /etc/hostname')"
 equal "$(inside head 'id -u')" 1000 'the user'
 equal "$(inside head 'tr "\0" " " </proc/1/cmdline' | cut -d' ' -f1-2)" '/.rayctl/rayctl init' 'PID 1'
-equal "$(inside head 'df --output=size -B1 /dev/shm | tail -n 1 | tr -d " "')" $((4 * 1024 * 1024 * 1024 / 100 * 35 / 4096 * 4096)) 'size of /dev/shm'
+shm=$(inside head 'df --output=size -B1 /dev/shm | tail -n 1')
+[ $((shm * 100 / 4294967296)) = 35 ] || fail "/dev/shm has $shm bytes"
 equal "$(inside head 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max')" 4294967296 'memory limit'
 equal "$(inside head 'sort ~/ray/scripts/nodes.txt | wc -l')" 3 'lines of nodes.txt'
 equal "$(inside ray-wk-1 'getent hosts ray-wk-0.q head.q ray-ms-0.q | cut -d" " -f1 | sort -u | wc -l')" 2 'names'
