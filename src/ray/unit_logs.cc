@@ -18,6 +18,7 @@ namespace {
 
 run::LogQuery parse_query(const Json& query) {
   run::LogQuery parsed;
+  parsed.follow = query.boolean_or("follow", false);
   if (auto tail = query.find("tail")) parsed.tail = tail->size();
   if (auto since = query.find("since_seconds"))
     parsed.since = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now()) -
@@ -30,16 +31,20 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
  public:
   LogStream(asio::io_context& io, const std::string& directory, const Json& query, ChannelPtr channel)
       : reader_(directory, parse_query(query)),
-        wake_(io, reader_.fd()),
+        wake_(io),
         channel_(std::move(channel)),
         follow_(query.boolean_or("follow", false)),
-        timestamps_(query.boolean_or("timestamps", false)) {}
+        timestamps_(query.boolean_or("timestamps", false)) {
+    if (follow_) wake_.assign(reader_.fd());
+  }
   ~LogStream() { wake_.release(); }  // the fd is the reader's
 
   void begin() {
     auto self = shared_from_this();
     channel_->on_writable([self] { self->pump(); });
-    channel_->on_cancelled([self](const std::string&) { self->wake_.cancel(); });
+    channel_->on_cancelled([self](const std::string&) {
+      if (self->wake_.is_open()) self->wake_.cancel();
+    });
     pump();
   }
 
@@ -104,7 +109,7 @@ void stream_log(asio::io_context& io, const std::string& directory, const Json& 
 std::string log_tail(const std::string& directory, uint64_t lines) {
   constexpr size_t limit = 4096;
   std::string text;
-  run::LogReader reader(directory, {.tail = lines});
+  run::LogReader reader(directory, {.tail = lines, .follow = false});
   for (auto records = reader.next(); !records.empty(); records = reader.next())
     for (const run::LogRecord& record : records) text += record.text + (record.partial ? "" : "\n");
   if (text.size() > limit) text = text.substr(text.size() - limit);
