@@ -70,6 +70,7 @@ net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attac
 struct NodeNet::State {
   State(asio::io_context& io, const Paths& paths, const std::string& binary)
       : run_dir(paths.run_dir),
+        claim(net::claim_network_namespace()),
         reconciler(paths.run_dir),
         dns(paths.run_dir, binary),
         events(io, reconciler.event_fd()),
@@ -135,6 +136,7 @@ struct NodeNet::State {
   }
 
   std::string run_dir;
+  Fd claim;  // one node a network namespace: two would undo each other's work
   net::NetworkReconciler reconciler;
   net::DnsProcess dns;
   asio::posix::stream_descriptor events;
@@ -145,7 +147,10 @@ struct NodeNet::State {
   std::vector<std::string> problems;
   std::string last_failure;
   uint32_t mtu = 1450;
-  uint64_t table_version = 0;
+  // From the clock, so that it grows over our own restarts: the name server tells which version it serves.
+  uint64_t table_version = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                                     std::chrono::system_clock::now().time_since_epoch())
+                                                     .count());
   bool watching = false, repair_due = false;
 };
 
@@ -189,6 +194,7 @@ void NodeNet::detach(const std::string& container_id) {
   std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });
   s.apply();
   s.serve_names();
+  net::detach_container(container_id);
   net::Netns::remove(s.run_dir, container_id);
 }
 
