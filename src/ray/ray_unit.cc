@@ -184,6 +184,9 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
 
   // --- while it runs ---
   void running() {
+    watch.release();
+    container =
+        run::ContainerDir::open(containers_directory(host.paths), record->id);  // it watches one run only
     run::RunState state = container->state();
     describe_container(ContainerState::running);
     ContainerReport& c = *report.container;
@@ -194,7 +197,6 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     set_stage(Stage::starting_ray, "", report.error);
     if (place.ray.role == MemberRole::head && host.on_head_start)
       host.on_head_start(fmt::format("{}-{}", record->id.substr(0, 12), record->restarts));
-    watch.release();
     if (int fd = container->watch_fd(); fd >= 0) {
       watch.assign(fd);
       watch.async_wait(asio::posix::stream_descriptor::wait_read,

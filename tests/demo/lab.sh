@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A laboratory of "machines" on one machine: network namespaces on a bridge, in a namespace of its own, with a registry.
 # Sourced by the demo and by tests of the whole; needs $D (a directory), $RAYCTL and the function on_exit COMMAND.
-lab=rl$$                # names carry the pid: several laboratories can stand beside each other
+lab=rl$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')  # several laboratories can stand beside each other
 lab_network=172.30.77   # within these namespaces only
 lab_registry=$lab_network.1:5000
 

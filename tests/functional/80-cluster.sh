@@ -99,11 +99,13 @@ node vm0 exec head sh -c 'python ~/ray/scripts/driver.py' >pi
 grep_quiet '^Pi is approximately 3\.1[34]' pi
 
 # --- a container dies: it comes back under its id and address ---
-id=$(node vm0 ps -q | sort | tail -n 1)
 worker=$(pid_of ray-wk-1)
+container_of() { node vm0 ps -o json | python3 -c "import json, sys; print([c['id'] for c in json.load(sys.stdin) if c['node'] == '$1'][0])"; }
+container=$(container_of ray-wk-1)
 kill -9 "$worker"
-wait_for 60 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' ps | grep -E 'ray-wk-1/ray' | grep -q 'Up'"
-[ "$(pid_of ray-wk-1)" != "$worker" ] || fail 'the same process after kill -9'
+came_back() { [ "$(pid_of ray-wk-1)" != "$worker" ] && node vm0 ps | grep 'ray-wk-1/ray' | grep -q ' Up '; }
+wait_for 60 came_back
+equal "$(container_of ray-wk-1)" "$container" 'its id'
 node vm0 status --wait 2m
 
 # --- stop and restart ---
