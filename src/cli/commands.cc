@@ -17,6 +17,7 @@ std::vector<Command> all_commands() {
       logs_command(),
       man_command(),
       node_command(),
+      nodes_command(),
       ps_command(),
       pull_command(),
       push_command(),

@@ -16,6 +16,7 @@ Command logout_command();
 Command logs_command();
 Command man_command();
 Command node_command();
+Command nodes_command();
 Command ps_command();
 Command pull_command();
 Command push_command();
