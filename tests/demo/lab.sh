@@ -83,6 +83,6 @@ start_node() {
 stop_node() {
   local vm=$1
   on_vm "$vm" "$RAYCTL" --state-dir "$D/$vm/state" --run-dir "$D/$vm/run" node stop >>"$D/$vm/log" 2>&1
-  kill "$(cat "$D/$vm/pid")" 2>/dev/null
+  kill "$(cat "$D/$vm/pid")" 2>/dev/null || true  # gone, unless `node stop` failed
   rm -rf --one-file-system "${D:?}/$vm/state" "${D:?}/$vm/run"
 }

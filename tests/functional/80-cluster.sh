@@ -54,7 +54,7 @@ grep_quiet '^Successfully shut down Ray\.$' pi
 
 # --- the container's inside ---
 inside() { node vm0 exec "$1" sh -c "$2"; }
-equal "$(inside head hostname)" "$(node vm0 ps -q | head -n 1 | cut -c1-12 >/dev/null; inside head 'cat /etc/hostname')"
+equal "$(inside head hostname)" "$(node vm0 ps -q | head -n 1)" 'the host name is the id'
 equal "$(inside head 'id -u')" 1000 'the user'
 equal "$(inside head 'tr "\0" " " </proc/1/cmdline' | cut -d' ' -f1-2)" '/.rayctl/rayctl init' 'PID 1'
 shm=$(inside head 'df --output=size -B1 /dev/shm | tail -n 1')
@@ -110,7 +110,8 @@ node vm0 status --wait 2m
 
 # --- stop and restart ---
 node vm0 stop ray-wk-1
-grep_quiet 'Exited \(.*ray-wk-1/ray' <(node vm0 ps)
+is_down() { node vm0 ps | grep 'ray-wk-1/ray' | grep -q 'Exited ('; }
+wait_for 5 is_down  # the worker's report is on its way
 node vm0 restart ray-wk-1
 node vm0 status --wait 2m
 
