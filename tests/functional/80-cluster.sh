@@ -120,12 +120,18 @@ expect 1 timeout 20 ip netns exec "$lab-vm0" "$RAYCTL" --state-dir "$T/vm0/state
 grep_quiet "another 'rayctl node' uses '$T/vm0/state'" "$T/err"
 
 # --- the end: nothing stays ---
+groups=$(node vm0 status -o json | python3 -c 'import json, sys; print(*[n["id"][:12] for n in json.load(sys.stdin)["nodes"]])')
 for vm in vm2 vm1 vm0; do stop_node $vm; done
 for vm in vm0 vm1 vm2; do
-  equal "$(ip -n "$lab-$vm" -o link | grep -cE 'rayctl|rc[0-9a-f]{12}')" 0 "links left on $vm"
-  equal "$(on_vm $vm nft list tables | grep -c rayctl)" 0 "tables left on $vm"
-  equal "$(ip -n "$lab-$vm" route | grep -c 10.64)" 0 "routes left on $vm"
+  ip -n "$lab-$vm" -o link >links
+  grep_none 'rayctl|rc[0-9a-f]{12}' links
+  on_vm $vm nft list tables >tables
+  grep_none rayctl tables
+  ip -n "$lab-$vm" route >routes
+  grep_none '10\.64' routes
 done
 sleep 1
-equal "$(pgrep -fc "$T/vm[0-2]" || true)" 0 'processes left'
-equal "$(find /sys/fs/cgroup -maxdepth 4 -type d -path '*rayctl*' -newer "$token" | wc -l)" 0 'cgroups left'
+pgrep -fa "$T/vm[0-2]" >processes || true
+grep_none . processes
+for group in $groups; do find /sys/fs/cgroup -name "$group"; done >groups
+grep_none . groups
