@@ -49,7 +49,7 @@ LINK_fuzz := $(SANITIZE)
 WERROR ?= $(if $(filter release,$(MODE)),,1)
 # (clang takes the kernel's headers for ours: they have arrays of size zero)
 # GCC 12 sees overlaps in std::string that aren't there (its PR 105651)
-NO_RESTRICT := $(if $(findstring g++,$(CXX_$(MODE))),-Wno-restrict)
+NO_RESTRICT := $(if $(filter g++,$(CXX_$(MODE))),-Wno-restrict)
 WARNINGS := -Wall -Wextra -Wpedantic -Wno-missing-field-initializers $(NO_RESTRICT) $(if $(filter fuzz,$(MODE)),-Wno-zero-length-array) $(if $(filter-out 0,$(WERROR)),-Werror)
 CPPFLAGS := -Isrc -isystem $(DEPS_PREFIX)/include
 CXXFLAGS := -std=c++20 $(OPT_$(MODE)) -pthread -ffunction-sections -fdata-sections $(WARNINGS)
