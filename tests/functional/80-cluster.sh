@@ -88,9 +88,13 @@ before=$(pid_of ray-ms-0)
 kill -9 "$(cat "$T/vm0/pid")"
 sleep 0.5
 kill -0 "$before"
-start_node vm0 "${head[@]}"
+python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1]); print(s.recv(4096).decode(), flush=True)' \
+  "$T/notify" >notified &
+wait_for 5 test -S "$T/notify"
+NOTIFY_SOCKET=$T/notify start_node vm0 "${head[@]}"
 wait_for 30 node vm0 ps
 node vm0 status --wait 1m
+grep_quiet '^READY=1$' notified  # what systemd would be told
 equal "$(pid_of ray-ms-0)" "$before" "the head's container after kill -9 of its supervisor"
 kill -9 "$(cat "$T/vm1/pid")"
 start_node vm1 --role worker --join "$lab_network.10" "${common[@]}"  # its certificate is enough now
@@ -121,7 +125,9 @@ grep_quiet "another 'rayctl node' uses '$T/vm0/state'" "$T/err"
 
 # --- the end: nothing stays ---
 groups=$(node vm0 status -o json | python3 -c 'import json, sys; print(*[n["id"][:12] for n in json.load(sys.stdin)["nodes"]])')
-for vm in vm2 vm1 vm0; do stop_node $vm; done
+on_vm vm2 "$RAYCTL" --state-dir "$T/vm2/state" --run-dir "$T/vm2/run" node reset --yes
+[ ! -e "$T/vm2/state" ] && [ ! -e "$T/vm2/run" ] || fail 'node reset left something'
+for vm in vm1 vm0; do stop_node $vm; done
 for vm in vm0 vm1 vm2; do
   ip -n "$lab-$vm" -o link >links
   grep_none 'rayctl|rc[0-9a-f]{12}' links
@@ -135,3 +141,14 @@ pgrep -fa "$T/vm[0-2]" >processes || true
 grep_none . processes
 for group in $groups; do find /sys/fs/cgroup -name "$group"; done >groups
 grep_none . groups
+
+# --- a Ray that doesn't start: status says why ---
+start_node vm2 --role head --image "$image" --overlay vxlan "${common[@]}" -e $'RAYCTL_RAY_START=ray\nstart\n--no-such-flag'
+has_failed() { node vm2 status | grep -q '^ray-ms-0 .* failed'; }
+wait_for 120 has_failed
+node vm2 status >status
+grep_quiet '^ray-ms-0: Ray ended: exit code 2' status
+grep_quiet 'No such option.*--no-such-flag' status
+expect 1 node vm2 status --wait 1s
+grep_quiet 'not all nodes are healthy: 0 of 0 workers are healthy; ray-ms-0 is' "$T/err"
+stop_node vm2
