@@ -88,8 +88,15 @@ before=$(pid_of ray-ms-0)
 kill -9 "$(cat "$T/vm0/pid")"
 sleep 0.5
 kill -0 "$before"
-python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1]); print(s.recv(4096).decode(), flush=True)' \
-  "$T/notify" >notified &
+cat >listen.py <<'PY'  # as systemd does, until the service is ready
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+while (message := s.recv(4096).decode()) != "READY=1":
+    pass
+print(message, flush=True)
+PY
+python3 listen.py "$T/notify" >notified &
 wait_for 5 test -S "$T/notify"
 NOTIFY_SOCKET=$T/notify start_node vm0 "${head[@]}"
 wait_for 30 node vm0 ps
