@@ -26,17 +26,8 @@ before_rayctl_node() { node vm0 node stop; rm -rf "$CACHE/cluster" "$CACHE/conta
 # the image by hand: its layers as podman would mount them
 layers=$(rayctl --state-dir "$CACHE" inspect localhost/ray:bench | python3 -c '
 import hashlib, json, sys
-image = json.load(sys.stdin)
-image = image[0] if isinstance(image, list) else image
-def find(o):
-    if isinstance(o, dict):
-        if "diff_ids" in o: return o["diff_ids"]
-        o = list(o.values())
-    if isinstance(o, list):
-        for v in o:
-            if (found := find(v)): return found
 chain, paths = None, []
-for d in find(image):
+for d in json.load(sys.stdin)[0]["RootFS"]["Layers"]:
     chain = d if chain is None else "sha256:" + hashlib.sha256((chain + " " + d).encode()).hexdigest()
     paths.insert(0, chain.split(":")[1] + "/fs")
 print(":".join(paths))')
