@@ -9,7 +9,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 #include "ray/copy.h"
 #include "ray/start.h"
 
@@ -47,7 +47,7 @@ void run_copier(const Globals& globals, const std::string& container, std::vecto
                          {"interactive", in >= 0},
                          {"env", nlohmann::json::array()}};
   Json reply =
-      ray::ControlSocket::connect(globals.paths.run_dir)
+      cluster::ControlSocket::connect(globals.paths.run_dir)
           .run("exec", body,
                {.in = in, .out = out, .err = [&](Bytes bytes) { errors += as_text(bytes).substr(0, 4096); }});
   if (reply.at("code").integer() != 0) throw Error("{}: {}", container, printable(trim(errors)));

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 
 namespace rayctl::cli {
 
@@ -34,8 +34,8 @@ int exec(const Globals& globals, const Exec& e) {
                          {"interactive", e.interactive}};
   if (const char* term = std::getenv("TERM"); e.tty && term)
     body["env"].push_back(std::string("TERM=") + term);
-  using Streams = ray::RequestStreams;
-  Json reply = ray::ControlSocket::connect(globals.paths.run_dir)
+  using Streams = cluster::RequestStreams;
+  Json reply = cluster::ControlSocket::connect(globals.paths.run_dir)
                    .run("exec", body,
                         {.in = e.interactive ? STDIN_FILENO : -1,
                          .out = write_to(STDOUT_FILENO, "stdout"),

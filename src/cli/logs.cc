@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 
 namespace rayctl::cli {
 
@@ -22,7 +22,7 @@ int logs(const Globals& globals, const Logs& l) {
   nlohmann::json body = {{"target", l.container}, {"follow", l.follow}, {"timestamps", l.timestamps}};
   if (l.tail) body["tail"] = *l.tail;
   if (l.since) body["since_seconds"] = parse_duration(*l.since).count();
-  ray::ControlSocket::connect(globals.paths.run_dir)
+  cluster::ControlSocket::connect(globals.paths.run_dir)
       .run("logs", body,
            {.out = write_to(STDOUT_FILENO, "stdout"), .err = write_to(STDERR_FILENO, "stderr")});
   return 0;

@@ -24,7 +24,7 @@ int node(const Globals& globals, Node& n) {
   ray::NodeOptions options = n.flags;
   std::string file = n.config.value_or(ray::default_config_file);
   if (n.config || exists(file)) options = ray::merge(options, ray::parse_node_options(read_file(file), file));
-  return ray::run_supervisor(globals.paths, ray::resolve(options, ray::this_machine()));
+  return ray::run_supervisor(globals.paths, resolve(options, ray::this_machine()));
 }
 
 std::vector<Argument> node_arguments(Node& n) {

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 
 namespace rayctl::cli {
 
@@ -16,7 +16,7 @@ Command remove_command() {
           .examples = {{"rayctl nodes rm ray-wk-1",
                         "a machine that was given back; 'node reset' there lets it join anew"}},
           .run = [names](const Globals& globals) {
-            ray::ControlSocket socket = ray::ControlSocket::connect(globals.paths.run_dir);
+            cluster::ControlSocket socket = cluster::ControlSocket::connect(globals.paths.run_dir);
             for (const std::string& name : *names) {
               socket.request("nodes.remove", {{"name", name}});
               fmt::print("{}\n", name);

@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/table.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 #include "ray/report.h"
 
 namespace rayctl::cli {
@@ -11,13 +11,13 @@ namespace rayctl::cli {
 namespace {
 
 int ps(const Globals& globals, const std::string& format, bool quiet) {
-  Json reply = ray::ControlSocket::connect(globals.paths.run_dir).request("ps", nlohmann::json::object());
+  Json reply = cluster::ControlSocket::connect(globals.paths.run_dir).request("ps", nlohmann::json::object());
   if (format == "json" && !quiet) {
     fmt::print("{}\n", reply.at("containers").raw().dump(2));
     return 0;
   }
   std::vector<std::vector<std::string>> rows;
-  ray::WallTime now = ray::wall_now();
+  cluster::WallTime now = cluster::wall_now();
   for (const Json& item : reply.at("containers").items()) {
     ray::ContainerReport c = ray::parse_container_report(item);
     if (quiet) {

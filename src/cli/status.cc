@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/table.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 #include "ray/report.h"
 
 namespace rayctl::cli {
@@ -27,7 +27,7 @@ void print_status(const Json& reply) {
   if (auto head = reply.find("head")) fmt::print("head: {}\n", printable(head->string()));
   std::vector<std::vector<std::string>> rows;
   std::string notes;
-  ray::WallTime now = ray::wall_now();
+  cluster::WallTime now = cluster::wall_now();
   for (const Json& node : reply.at("nodes").items()) {
     std::string name = node.at("name").string();
     std::vector<std::string> row = {name, node.at("role").string(), node.at("status").string()};
@@ -55,7 +55,7 @@ void print_status(const Json& reply) {
 }
 
 int status(const Globals& globals, const std::string& format, const std::optional<std::string>& wait) {
-  ray::ControlSocket socket = ray::ControlSocket::connect(globals.paths.run_dir);
+  cluster::ControlSocket socket = cluster::ControlSocket::connect(globals.paths.run_dir);
   if (wait) {
     int64_t seconds = parse_duration(*wait).count();
     socket.request("wait", {{"seconds", seconds}}, std::chrono::seconds(seconds + 10));

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "ray/control_socket.h"
+#include "cluster/control_socket.h"
 
 namespace rayctl::cli {
 
@@ -18,7 +18,7 @@ Command container_verb(const char* name, std::string summary, std::vector<Exampl
               positional("CONTAINER", containers.get(), "id or its beginning, node name, or 'head'"))},
           .examples = std::move(examples),
           .run = [containers, request = std::string(name)](const Globals& globals) {
-            ray::ControlSocket socket = ray::ControlSocket::connect(globals.paths.run_dir);
+            cluster::ControlSocket socket = cluster::ControlSocket::connect(globals.paths.run_dir);
             for (const std::string& container : *containers) {
               // Ray drains before it ends: the supervisor's grace bounds the wait.
               Json reply = socket.request(request, {{"target", container}}, std::chrono::minutes(10));

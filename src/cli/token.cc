@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "ray/cluster_state.h"
-#include "ray/control_socket.h"
+#include "cluster/cluster_state.h"
+#include "cluster/control_socket.h"
 
 namespace rayctl::cli {
 
@@ -20,40 +20,40 @@ struct Options {
 // A secret goes to eyes or into a file of root's: a pipe or the journal would keep it for everybody.
 int create(const Options& options, const Globals& globals) {
   auto lifetime = parse_duration(options.ttl);
-  Json answer = ray::ControlSocket::connect(globals.paths.run_dir)
+  Json answer = cluster::ControlSocket::connect(globals.paths.run_dir)
                     .request("token.create",
                              {{"role", options.role}, {"seconds", lifetime.count()}, {"uses", options.uses}});
-  ray::Token token = ray::parse_token(answer.at("token").string());
+  cluster::Token token = cluster::parse_token(answer.at("token").string());
   if (options.file.empty() && stdout_is_terminal()) {
-    fmt::print("{}\n", ray::format_token(token));
+    fmt::print("{}\n", cluster::format_token(token));
     info("token {}: role {}, {} use{}, for {}", token.id, options.role, options.uses,
          options.uses == 1 ? "" : "s", human_duration(lifetime));
     return 0;
   }
   std::string path = options.file;
   if (path.empty())
-    path = ray::write_token_file(globals.paths, token);
+    path = cluster::write_token_file(globals.paths, token);
   else
-    replace_file(path, ray::format_token(token) + "\n", 0600);
+    replace_file(path, cluster::format_token(token) + "\n", 0600);
   fmt::print("{}\n", path);
   return 0;
 }
 
-std::string left(ray::WallTime until) {
-  auto seconds = until - ray::wall_now();
+std::string left(cluster::WallTime until) {
+  auto seconds = until - cluster::wall_now();
   return seconds.count() > 0 ? "in " + human_duration(seconds) : human_duration(-seconds) + " ago";
 }
 
 int list(const Options& options, const Globals& globals) {
   Json answer =
-      ray::ControlSocket::connect(globals.paths.run_dir).request("token.list", nlohmann::json::object());
+      cluster::ControlSocket::connect(globals.paths.run_dir).request("token.list", nlohmann::json::object());
   if (options.output == "json") {
     fmt::print("{}\n", answer.at("tokens").raw().dump(2));
     return 0;
   }
   fmt::print("{:<10} {:<10} {:<9} {:<9} {}\n", "ID", "ROLE", "STATE", "USES", "EXPIRES");
   for (const Json& token : answer.at("tokens").items()) {
-    ray::WallTime expires{std::chrono::seconds(token.at("expires").integer())};
+    cluster::WallTime expires{std::chrono::seconds(token.at("expires").integer())};
     fmt::print("{:<10} {:<10} {:<9} {:<9} {}\n", printable(token.at("id").string()),
                printable(token.at("role").string()), printable(token.at("state").string()),
                fmt::format("{}/{}", token.at("uses").size(), token.at("uses_allowed").size()), left(expires));
@@ -63,7 +63,7 @@ int list(const Options& options, const Globals& globals) {
 
 int revoke(const Options& options, const Globals& globals) {
   Json answer =
-      ray::ControlSocket::connect(globals.paths.run_dir).request("token.revoke", {{"id", options.id}});
+      cluster::ControlSocket::connect(globals.paths.run_dir).request("token.revoke", {{"id", options.id}});
   fmt::print("{}\n", printable(answer.at("id").string()));
   return 0;
 }

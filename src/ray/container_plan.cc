@@ -34,7 +34,7 @@ std::vector<std::string> container_argv(const ContainerInputs& in) {
   if (in.entrypoint)
     argv = in.entrypoint->empty() ? std::vector<std::string>{} : std::vector<std::string>{*in.entrypoint};
   argv.push_back(in.image_has_run ? "run" : run_path);
-  argv.push_back(std::string(role_name(in.ray.role)));
+  argv.push_back(std::string(cluster::role_name(in.ray.role)));
   return argv;
 }
 

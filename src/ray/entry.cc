@@ -65,7 +65,7 @@ Fd block_signals(sigset_t& set) {
 
 class Entry {
  public:
-  explicit Entry(MemberRole role) : role_(role), signals_(block_signals(signal_set_)) {}
+  explicit Entry(cluster::MemberRole role) : role_(role), signals_(block_signals(signal_set_)) {}
 
   int run() {
     read_plan();
@@ -73,7 +73,7 @@ class Entry {
     auto address = wait_for_name(own);
     if (!address) return 128 + ended_by_;
     own_address_ = *address;
-    if (role_ == MemberRole::worker) {
+    if (role_ == cluster::MemberRole::worker) {
       auto head = wait_for_name(host_of(head_address_));
       if (!head) return 128 + ended_by_;
       if (!wait_for_head(*head)) return 128 + ended_by_;
@@ -93,7 +93,7 @@ class Entry {
     start_ = split(lines, '\n');
     head_address_ = variable("RAY_ADDRESS");
     if (head_address_.empty()) throw Error("cannot start Ray: RAY_ADDRESS is not set");
-    if (role_ == MemberRole::head) {
+    if (role_ == cluster::MemberRole::head) {
       for (const std::string& name : split(variable("WORKERHOST"), ','))
         if (!name.empty()) missing_.push_back(name);
       job_ = variable("JOB");
@@ -153,7 +153,7 @@ class Entry {
   // Lives beside Ray until it ends.
   int follow(Child& ray) {
     for (;;) {
-      bool busy = role_ == MemberRole::head && (!announced_ || !missing_.empty());
+      bool busy = role_ == cluster::MemberRole::head && (!announced_ || !missing_.empty());
       pollfd waiting[3] = {{signals_.get(), POLLIN, 0},
                            {ray.pidfd(), POLLIN, 0},
                            {job_child_ ? job_child_->pidfd() : -1, POLLIN, 0}};
@@ -224,7 +224,7 @@ class Entry {
     job_child_.reset();
   }
 
-  MemberRole role_;
+  cluster::MemberRole role_;
   sigset_t signal_set_;
   Fd signals_;
   int ended_by_ = SIGTERM;
@@ -243,7 +243,7 @@ int run_entry(int argc, char** argv) {
   try {
     std::string role = argc == 2 ? argv[1] : "";
     if (role != "head" && role != "worker") throw UsageError("run: say 'run head' or 'run worker'");
-    return Entry(role == "head" ? MemberRole::head : MemberRole::worker).run();
+    return Entry(role == "head" ? cluster::MemberRole::head : cluster::MemberRole::worker).run();
   } catch (const std::exception& e) {
     fmt::print(stderr, "run: {}\n", e.what());
     return 1;

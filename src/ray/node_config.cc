@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "cluster/control_address.h"
 
 namespace rayctl::ray {
 
@@ -157,43 +158,17 @@ Machine this_machine() {
   return machine;
 }
 
-HostPort parse_host_port(std::string_view text, uint16_t default_port) {
-  HostPort found{std::string(text), default_port};
-  std::string_view port;
-  if (text.starts_with('[')) {
-    size_t end = text.find(']');
-    if (end == std::string_view::npos) throw UsageError("'{}' lacks a ']'", text);
-    found.host = text.substr(1, end - 1);
-    port = text.substr(end + 1);
-    if (!port.empty() && port.front() != ':')
-      throw UsageError("'{}' has something else than ':PORT' after ']'", text);
-    if (!port.empty()) port.remove_prefix(1);
-  } else if (size_t colon = text.find(':');
-             colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
-    found.host = text.substr(0, colon);
-    port = text.substr(colon + 1);
-    if (port.empty()) throw UsageError("'{}' has no port after ':'", text);
-  }
-  if (port.empty()) return found;
-  if (port.size() > 5 || port.find_first_not_of("0123456789") != std::string_view::npos)
-    throw UsageError("'{}' isn't a port number", port);
-  int number = std::stoi(std::string(port));
-  if (number < 1 || number > 65535) throw UsageError("port {} isn't within 1 and 65535", number);
-  found.port = static_cast<uint16_t>(number);
-  return found;
-}
-
 NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
   NodeConfig c;
   std::string role = options.role.value_or("");
   if (role.empty()) throw UsageError("--role: missing: say --role head or --role worker");
   if (role != "head" && role != "worker") throw UsageError("--role: '{}' is neither head nor worker", role);
-  c.role = role == "head" ? MemberRole::head : MemberRole::worker;
+  c.role = role == "head" ? cluster::MemberRole::head : cluster::MemberRole::worker;
   c.image = options.image.value_or("");
-  if (c.image.empty() && c.role == MemberRole::head)
+  if (c.image.empty() && c.role == cluster::MemberRole::head)
     throw UsageError("--image: missing: name the image that Ray runs in");
   c.overlay = options.overlay.value_or("");
-  if (c.role == MemberRole::head) {
+  if (c.role == cluster::MemberRole::head) {
     if (c.overlay.empty())
       throw UsageError(
           "--overlay: missing: this version has only 'vxlan', which doesn't encrypt; name it with --overlay "
@@ -209,7 +184,8 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     if (c.prefix.size() > 50) throw UsageError("--prefix: '{}' is longer than 50 characters", c.prefix);
     c.pool = options.pool.value_or("");
     c.workers = options.workers.value_or(0);
-    HostPort listen = parse_host_port(options.listen.value_or(""), default_control_port);
+    cluster::HostPort listen =
+        cluster::parse_host_port(options.listen.value_or(""), cluster::default_control_port);
     c.listen_host = listen.host;
     c.listen_port = listen.port;
     c.job = options.job.value_or("");
@@ -224,7 +200,7 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
       throw UsageError("--overlay: '{}' isn't a mode of this version: vxlan", c.overlay);
     if (!options.join || options.join->empty())
       throw UsageError("--join: missing: name the head as HOST:PORT");
-    HostPort join = parse_host_port(*options.join, default_control_port);
+    cluster::HostPort join = cluster::parse_host_port(*options.join, cluster::default_control_port);
     if (join.host.empty()) throw UsageError("--join: '{}' names no host", *options.join);
     c.join_host = join.host;
     c.join_port = join.port;

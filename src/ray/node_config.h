@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "ray/token.h"
+#include "cluster/control_protocol.h"
+#include "cluster/token.h"
 
 namespace rayctl::ray {
 
-constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
-constexpr uint16_t default_vxlan_port = 8472;    // UDP, between all nodes
+constexpr uint16_t default_vxlan_port = 8472;  // UDP, between all nodes
 constexpr const char* default_config_file = "/etc/rayctl/node.json";
 
 // As given: an empty field was not given. Sizes in bytes.
@@ -50,18 +50,18 @@ struct Resources {
 };
 
 struct NodeConfig {
-  MemberRole role = MemberRole::head;
+  cluster::MemberRole role = cluster::MemberRole::head;
   std::string image;
   uint64_t workers = 0;        // head: how many workers make "all"
   std::string prefix = "ray";  // names are <prefix>-ms-0 and <prefix>-wk-N
   std::string name;            // empty: assigned
   std::string listen_host;     // empty: every address
-  uint16_t listen_port = default_control_port;
+  uint16_t listen_port = cluster::default_control_port;
   std::string advertise;  // this node's underlay address; empty: found from the route
   std::string pool;       // empty: chosen
   std::string overlay;
   std::string join_host;  // worker
-  uint16_t join_port = default_control_port;
+  uint16_t join_port = cluster::default_control_port;
   std::string token_file;  // "-" = stdin; empty: RAYCTL_TOKEN
   std::string registry_auth, registry_ca;
   std::vector<std::string> insecure_registries;
@@ -74,12 +74,5 @@ struct NodeConfig {
 
 // Checks everything that can be checked without touching the machine; a UsageError names the flag.
 NodeConfig resolve(const NodeOptions& options, const Machine& machine);
-
-struct HostPort {
-  std::string host;
-  uint16_t port;
-};
-HostPort parse_host_port(std::string_view text,
-                         uint16_t default_port);  // "host", "host:port", "[v6]:port", ":port"
 
 }  // namespace rayctl::ray

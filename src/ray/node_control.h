@@ -9,8 +9,8 @@
 #include <string>
 
 #include "base/paths.h"
-#include "ray/cluster.h"
-#include "ray/control_connection.h"
+#include "cluster/cluster.h"
+#include "cluster/control_connection.h"
 #include "ray/node_config.h"
 #include "ray/report.h"
 
@@ -18,7 +18,7 @@ namespace rayctl::ray {
 
 struct ControlEvents {
   // The view is complete for the first time (this node has its name, subnet and address), or it changed.
-  std::function<void(const ClusterView& view)> on_view = {};
+  std::function<void(const cluster::ClusterView& view)> on_view = {};
   std::function<void()> on_connected = {};                           // worker
   std::function<void(const std::string& why)> on_disconnected = {};  // worker; it keeps trying
   std::function<void(const std::string& why)> on_refused = {};       // worker; trying again can't help
@@ -28,8 +28,8 @@ class NodeControl {
  public:
   virtual ~NodeControl() = default;
   virtual void start() = 0;
-  virtual ClusterView view() const = 0;
-  virtual const Node* self() const = 0;  // null before the join
+  virtual cluster::ClusterView view() const = 0;
+  virtual const cluster::Node* self() const = 0;  // null before the join
   virtual void report(const NodeReport& report) = 0;
   virtual std::string trouble() const = 0;  // why the head isn't reached; empty when all is well
 
@@ -37,7 +37,7 @@ class NodeControl {
   virtual const std::map<std::string, NodeReport>& reports() const = 0;
   virtual bool connected(const std::string& node_id) const = 0;
   // The head passes an operator's request on to a node; an error on a worker.
-  virtual void forward(const std::string& node_id, const ChannelPtr& channel, std::string_view name,
+  virtual void forward(const std::string& node_id, const cluster::ChannelPtr& channel, std::string_view name,
                        const nlohmann::json& body) = 0;
   // Head: a setting of the cluster that every node sees.
   virtual void set_setting(const std::string& key, const std::string& value) = 0;
@@ -48,12 +48,12 @@ class NodeControl {
 // Head: opens or creates the cluster in the state directory and listens. Throws for a pool that overlaps, a
 // port in use, … The first time it leaves a worker token: printed once on a terminal, else in a 0600 file.
 std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths,
-                                               const NodeConfig& config, RequestTable& requests,
+                                               const NodeConfig& config, cluster::RequestTable& requests,
                                                ControlEvents events);
 
 // Worker: joins with its token, or comes back with its certificate.
 std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths,
-                                                 const NodeConfig& config, RequestTable& requests,
+                                                 const NodeConfig& config, cluster::RequestTable& requests,
                                                  ControlEvents events);
 
 }  // namespace rayctl::ray

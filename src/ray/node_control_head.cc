@@ -9,11 +9,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/cluster_state.h"
+#include "cluster/control_pump.h"
+#include "cluster/control_server.h"
 #include "net/address_plan.h"
 #include "net/node_network.h"
-#include "ray/cluster_state.h"
-#include "ray/control_pump.h"
-#include "ray/control_server.h"
 #include "ray/node_control.h"
 
 namespace rayctl::ray {
@@ -26,7 +26,7 @@ constexpr auto first_token_lifetime = std::chrono::hours(1);
 net::AddressPlan plan_of(const Paths& paths, const NodeConfig& config) {
   std::optional<net::Subnet> asked;
   if (!config.pool.empty()) asked = net::parse_subnet(config.pool);
-  std::optional<Cluster> existing = ClusterState::cluster_of(paths);
+  std::optional<cluster::Cluster> existing = cluster::ClusterState::cluster_of(paths);
   if (!existing) return net::choose_plan(asked, net::host_networks());
   net::AddressPlan plan{net::parse_subnet(existing->pool), existing->node_prefix};
   if (asked && *asked != plan.pool)
@@ -43,7 +43,7 @@ std::string own_underlay(const NodeConfig& config) {
 }
 
 std::string load_or_make_ray_token(const Paths& paths) {
-  std::string path = join(cluster_directory(paths), "ray-token");
+  std::string path = join(cluster::cluster_directory(paths), "ray-token");
   if (auto token = read_file_if_exists(path)) return *token;
   std::string token = hex(random_bytes(32));
   replace_file(path, token, 0600);
@@ -53,34 +53,35 @@ std::string load_or_make_ray_token(const Paths& paths) {
 class HeadControl : public NodeControl {
  public:
   HeadControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
-              RequestTable& requests, ControlEvents events)
+              cluster::RequestTable& requests, ControlEvents events)
       : io_(io), paths_(paths), config_(config), events_(std::move(events)) {
     net::AddressPlan plan = plan_of(paths, config);
-    Cluster wanted;
+    cluster::Cluster wanted;
     wanted.prefix = config.prefix;
     wanted.pool = net::to_string(plan.pool);
     wanted.node_prefix = static_cast<uint8_t>(plan.node_prefix);
     wanted.overlay = config.overlay;
     wanted.image = config.image;
     wanted.workers = static_cast<uint32_t>(config.workers);
-    NodeFacts facts;
-    facts.role = MemberRole::head;
+    cluster::NodeFacts facts;
+    facts.role = cluster::MemberRole::head;
     facts.name = config.name;
     facts.underlay = own_underlay(config);
-    state_ = ClusterState::open(paths, wanted, facts, {}, current_time());
+    state_ = cluster::ClusterState::open(paths, wanted, facts, {}, cluster::current_time());
     ray_token_ = load_or_make_ray_token(paths);
-    requests.on("ray.token", Access::node, [this](const Request&, const ChannelPtr& channel) {
-      channel->respond({{"token", ray_token_}});
-    });
-    ServerConfig server;
+    requests.on("ray.token", cluster::Access::node,
+                [this](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                  channel->respond({{"token", ray_token_}});
+                });
+    cluster::ServerConfig server;
     server.listen_host = config.listen_host;
     server.listen_port = config.listen_port;
-    ServerCallbacks callbacks;
-    callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) {
+    cluster::ServerCallbacks callbacks;
+    callbacks.on_view = [this](const cluster::ClusterView& view, const std::set<std::string>&) {
       events_.on_view(view);
     };
     callbacks.on_report = [this](const std::string& id, const Json& report) { take_report(id, report); };
-    server_ = std::make_unique<ControlServer>(io, *state_, requests, server, std::move(callbacks));
+    server_ = std::make_unique<cluster::ControlServer>(io, *state_, requests, server, std::move(callbacks));
   }
 
   void start() override {
@@ -90,8 +91,8 @@ class HeadControl : public NodeControl {
     boost::asio::post(io_, [this] { events_.on_view(server_->view()); });
   }
 
-  ClusterView view() const override { return server_->view(); }
-  const Node* self() const override { return &state_->self(); }
+  cluster::ClusterView view() const override { return server_->view(); }
+  const cluster::Node* self() const override { return &state_->self(); }
   void report(const NodeReport& report) override { reports_[state_->self().id] = report; }
   std::string trouble() const override { return ""; }
   const std::map<std::string, NodeReport>& reports() const override { return reports_; }
@@ -99,11 +100,11 @@ class HeadControl : public NodeControl {
     return id == state_->self().id || server_->connected(id);
   }
 
-  void forward(const std::string& id, const ChannelPtr& channel, std::string_view name,
+  void forward(const std::string& id, const cluster::ChannelPtr& channel, std::string_view name,
                const nlohmann::json& body) override {
-    ConnectionPtr connection = server_->connection(id);
+    cluster::ConnectionPtr connection = server_->connection(id);
     if (!connection) throw Error("cannot reach node '{}': it is not connected to the head now", name_of(id));
-    relay(channel, connection, name, body);
+    cluster::relay(channel, connection, name, body);
   }
 
   void set_setting(const std::string& key, const std::string& value) override {
@@ -116,7 +117,7 @@ class HeadControl : public NodeControl {
 
  private:
   std::string name_of(const std::string& id) const {
-    const Node* node = state_->members().find(id);
+    const cluster::Node* node = state_->members().find(id);
     return node ? node->name : id;
   }
 
@@ -130,15 +131,16 @@ class HeadControl : public NodeControl {
 
   void announce_token() {
     uint32_t uses = static_cast<uint32_t>(std::max<uint64_t>(config_.workers, 1));
-    Token token = state_->create_token(MemberRole::worker, first_token_lifetime, uses, wall_now());
+    cluster::Token token =
+        state_->create_token(cluster::MemberRole::worker, first_token_lifetime, uses, cluster::wall_now());
     std::string validity = fmt::format("valid for 1 h and {} worker{}", uses, uses == 1 ? "" : "s");
     std::string line =
         fmt::format("rayctl node --role worker --join {}:{}", state_->self().underlay, server_->port());
     if (isatty(STDERR_FILENO) && isatty(STDIN_FILENO)) {
       info("worker token, {}, shown once:\n    {}\non each worker: RAYCTL_TOKEN=… {}", validity,
-           format_token(token), line);
+           cluster::format_token(token), line);
     } else {
-      std::string path = write_token_file(paths_, token);
+      std::string path = cluster::write_token_file(paths_, token);
       info("worker token, {}, is in {}; on each worker: {} --token-file FILE", validity, path, line);
     }
   }
@@ -147,16 +149,16 @@ class HeadControl : public NodeControl {
   Paths paths_;
   NodeConfig config_;
   ControlEvents events_;
-  std::unique_ptr<ClusterState> state_;
+  std::unique_ptr<cluster::ClusterState> state_;
   std::string ray_token_;
-  std::unique_ptr<ControlServer> server_;
+  std::unique_ptr<cluster::ControlServer> server_;
   std::map<std::string, NodeReport> reports_;
 };
 
 }  // namespace
 
 std::unique_ptr<NodeControl> make_head_control(boost::asio::io_context& io, const Paths& paths,
-                                               const NodeConfig& config, RequestTable& requests,
+                                               const NodeConfig& config, cluster::RequestTable& requests,
                                                ControlEvents events) {
   return std::make_unique<HeadControl>(io, paths, config, requests, std::move(events));
 }

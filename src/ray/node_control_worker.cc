@@ -6,9 +6,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/cluster_state.h"
+#include "cluster/control_client.h"
 #include "net/address_plan.h"
-#include "ray/cluster_state.h"
-#include "ray/control_client.h"
 #include "ray/node_control.h"
 
 namespace rayctl::ray {
@@ -18,25 +18,29 @@ namespace {
 class WorkerControl : public NodeControl {
  public:
   WorkerControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
-                RequestTable& requests, ControlEvents events)
-      : io_(io), ray_token_path_(join(cluster_directory(paths), "ray-token")), events_(std::move(events)) {
-    ClientConfig client;
+                cluster::RequestTable& requests, ControlEvents events)
+      : io_(io),
+        ray_token_path_(join(cluster::cluster_directory(paths), "ray-token")),
+        events_(std::move(events)) {
+    cluster::ClientConfig client;
     client.head = {config.join_host, config.join_port};
-    client.token = read_token(config.token_file);
+    client.token = cluster::read_token(config.token_file);
     client.facts.name = config.name;
     if (!config.advertise.empty())
       client.facts.underlay = net::to_string(net::parse_address(config.advertise));
-    ClientCallbacks callbacks;
-    callbacks.on_view = [this](const ClusterView& view, const std::set<std::string>&) { take_view(view); };
+    cluster::ClientCallbacks callbacks;
+    callbacks.on_view = [this](const cluster::ClusterView& view, const std::set<std::string>&) {
+      take_view(view);
+    };
     callbacks.on_connected = events_.on_connected;
     callbacks.on_disconnected = events_.on_disconnected;
     callbacks.on_refused = events_.on_refused;
-    client_ = std::make_unique<ControlClient>(io, paths, client, requests, std::move(callbacks));
+    client_ = std::make_unique<cluster::ControlClient>(io, paths, client, requests, std::move(callbacks));
   }
 
   void start() override { client_->start(); }
-  ClusterView view() const override { return client_->view(); }
-  const Node* self() const override { return client_->self(); }
+  cluster::ClusterView view() const override { return client_->view(); }
+  const cluster::Node* self() const override { return client_->self(); }
   std::string trouble() const override { return client_->connected() ? "" : client_->last_error(); }
   const std::map<std::string, NodeReport>& reports() const override { return reports_; }
   bool connected(const std::string& id) const override { return id == client_->node_id(); }
@@ -46,7 +50,8 @@ class WorkerControl : public NodeControl {
     client_->report(to_json(report));
   }
 
-  void forward(const std::string&, const ChannelPtr&, std::string_view, const nlohmann::json&) override {
+  void forward(const std::string&, const cluster::ChannelPtr&, std::string_view,
+               const nlohmann::json&) override {
     throw Error("cannot reach another node from a worker: ask the head");
   }
 
@@ -61,7 +66,7 @@ class WorkerControl : public NodeControl {
       return;
     }
     client_->request("ray.token", nlohmann::json::object(),
-                     [this, done = std::move(done)](const Reply& reply) {
+                     [this, done = std::move(done)](const cluster::Reply& reply) {
                        if (!reply.ok()) return done("", reply.error);
                        std::string token = reply.value().at("token").string();
                        replace_file(ray_token_path_, token, 0600);
@@ -70,7 +75,7 @@ class WorkerControl : public NodeControl {
   }
 
  private:
-  void take_view(const ClusterView& view) {
+  void take_view(const cluster::ClusterView& view) {
     if (!pool_checked_) {
       try {
         net::check_pool(net::parse_subnet(view.cluster.pool), net::host_networks());
@@ -85,7 +90,7 @@ class WorkerControl : public NodeControl {
   boost::asio::io_context& io_;
   std::string ray_token_path_;
   ControlEvents events_;
-  std::unique_ptr<ControlClient> client_;
+  std::unique_ptr<cluster::ControlClient> client_;
   std::map<std::string, NodeReport> reports_;
   bool pool_checked_ = false;
 };
@@ -93,7 +98,7 @@ class WorkerControl : public NodeControl {
 }  // namespace
 
 std::unique_ptr<NodeControl> make_worker_control(boost::asio::io_context& io, const Paths& paths,
-                                                 const NodeConfig& config, RequestTable& requests,
+                                                 const NodeConfig& config, cluster::RequestTable& requests,
                                                  ControlEvents events) {
   return std::make_unique<WorkerControl>(io, paths, config, requests, std::move(events));
 }

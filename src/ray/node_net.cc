@@ -29,14 +29,14 @@ std::string remembered_path(const std::string& run_dir) {
   return join(run_dir, "network.json");
 }
 
-void remember(const std::string& run_dir, const ClusterView& view, const Node& self) {
+void remember(const std::string& run_dir, const cluster::ClusterView& view, const cluster::Node& self) {
   nlohmann::json json = {{"pool", view.cluster.pool}, {"subnet", self.subnet}, {"underlay", self.underlay}};
   replace_file(remembered_path(run_dir), json.dump());
 }
 
 }  // namespace
 
-net::NodeNetwork wanted_network(const ClusterView& view, const Node& self,
+net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster::Node& self,
                                 const std::vector<net::Attachment>& containers) {
   net::NodeNetwork wanted;
   wanted.overlay.pool = net::parse_subnet(view.cluster.pool);
@@ -54,15 +54,15 @@ net::NodeNetwork wanted_network(const ClusterView& view, const Node& self,
   return wanted;
 }
 
-net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers,
+net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<net::Attachment>& containers,
                            uint64_t version) {
   net::DnsTable table;
   table.version = version;
   table.pools = {net::parse_subnet(view.cluster.pool)};
   // Node names first: an address's reverse name is the first that it gets, and "head" is only an alias.
-  std::vector<Name> all = names(view);
-  std::stable_partition(all.begin(), all.end(), [](const Name& n) { return n.name != "head"; });
-  for (const Name& name : all) net::add_name(table, name.name, net::parse_address(name.address));
+  std::vector<cluster::Name> all = cluster::names(view);
+  std::stable_partition(all.begin(), all.end(), [](const cluster::Name& n) { return n.name != "head"; });
+  for (const cluster::Name& name : all) net::add_name(table, name.name, net::parse_address(name.address));
   for (const net::Attachment& a : containers) table.containers.push_back({a.container, a.netns});
   return table;
 }
@@ -141,8 +141,8 @@ struct NodeNet::State {
   net::DnsProcess dns;
   asio::posix::stream_descriptor events;
   asio::steady_timer timer;
-  ClusterView view;
-  std::optional<Node> self;
+  cluster::ClusterView view;
+  std::optional<cluster::Node> self;
   std::vector<net::Attachment> containers;
   std::vector<std::string> problems;
   std::string last_failure;
@@ -158,7 +158,7 @@ NodeNet::NodeNet(asio::io_context& io, const Paths& paths, const std::string& bi
     : state_(std::make_unique<State>(io, paths, binary)) {}
 NodeNet::~NodeNet() = default;
 
-void NodeNet::update(const ClusterView& view, const Node& self) {
+void NodeNet::update(const cluster::ClusterView& view, const cluster::Node& self) {
   State& s = *state_;
   s.view = view;
   s.self = self;

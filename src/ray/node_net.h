@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/paths.h"
+#include "cluster/cluster.h"
 #include "net/dns_table.h"
 #include "net/node_network.h"
-#include "ray/cluster.h"
 
 namespace boost::asio {
 class io_context;
@@ -19,9 +19,9 @@ class io_context;
 namespace rayctl::ray {
 
 // Pure: what the kernel and the name server should hold on the node `self`.
-net::NodeNetwork wanted_network(const ClusterView& view, const Node& self,
+net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster::Node& self,
                                 const std::vector<net::Attachment>& containers);
-net::DnsTable wanted_names(const ClusterView& view, const std::vector<net::Attachment>& containers,
+net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<net::Attachment>& containers,
                            uint64_t version);
 
 class NodeNet {
@@ -31,7 +31,7 @@ class NodeNet {
   ~NodeNet();  // leaves everything in the kernel: containers go on talking
 
   // From now on the kernel is kept at this; applied at once. Throws when the kernel refuses.
-  void update(const ClusterView& view, const Node& self);
+  void update(const cluster::ClusterView& view, const cluster::Node& self);
   // The container's namespace and link; the same values at each start. Applied at once, its names are served
   // on return.
   // `pid`: of a container that runs already, whose namespace it is.

@@ -20,20 +20,20 @@ namespace {
 constexpr auto wait_interval = std::chrono::milliseconds(200);
 
 // The head first, then workers by number.
-std::vector<const Node*> in_order(const ClusterView& view) {
-  std::vector<const Node*> nodes;
+std::vector<const cluster::Node*> in_order(const cluster::ClusterView& view) {
+  std::vector<const cluster::Node*> nodes;
   for (const auto& [id, node] : view.nodes) nodes.push_back(&node);
-  std::sort(nodes.begin(), nodes.end(), [](const Node* a, const Node* b) {
-    return std::tuple(a->role != MemberRole::head, a->index, a->name) <
-           std::tuple(b->role != MemberRole::head, b->index, b->name);
+  std::sort(nodes.begin(), nodes.end(), [](const cluster::Node* a, const cluster::Node* b) {
+    return std::tuple(a->role != cluster::MemberRole::head, a->index, a->name) <
+           std::tuple(b->role != cluster::MemberRole::head, b->index, b->name);
   });
   return nodes;
 }
 
 std::vector<PlacedContainer> all_containers(const RequestContext& context) {
   std::vector<PlacedContainer> all;
-  ClusterView view = context.control.view();
-  for (const Node* node : in_order(view)) {
+  cluster::ClusterView view = context.control.view();
+  for (const cluster::Node* node : in_order(view)) {
     auto report = context.control.reports().find(node->id);
     if (report == context.control.reports().end() || !report->second.container) continue;
     all.push_back({node->name, node->role, *report->second.container});
@@ -46,25 +46,25 @@ nlohmann::json ps(const RequestContext& context) {
   for (const PlacedContainer& c : all_containers(context)) {
     nlohmann::json item = to_json(c.container);
     item["node"] = c.node;
-    item["role"] = role_name(c.role);
+    item["role"] = cluster::role_name(c.role);
     list.push_back(std::move(item));
   }
   return {{"containers", std::move(list)}};
 }
 
 nlohmann::json status(const RequestContext& context) {
-  ClusterView view = context.control.view();
+  cluster::ClusterView view = context.control.view();
   nlohmann::json nodes = nlohmann::json::array();
-  const Node* self = context.control.self();
-  bool head = self && self->role == MemberRole::head;
-  for (const Node* place : in_order(view)) {
-    const Node& node = *place;
+  const cluster::Node* self = context.control.self();
+  bool head = self && self->role == cluster::MemberRole::head;
+  for (const cluster::Node* place : in_order(view)) {
+    const cluster::Node& node = *place;
     const std::string& id = node.id;
     if (!head && !(self && id == self->id)) continue;  // a worker speaks for itself
     nlohmann::json item = {{"name", node.name},
                            {"id", id},
-                           {"role", role_name(node.role)},
-                           {"status", status_name(node.status)},
+                           {"role", cluster::role_name(node.role)},
+                           {"status", cluster::status_name(node.status)},
                            {"address", node.address},
                            {"subnet", node.subnet},
                            {"underlay", node.underlay}};
@@ -85,7 +85,7 @@ nlohmann::json status(const RequestContext& context) {
 }
 
 // Answers once all are healthy, or fails when the time is up.
-void wait_for_whole(const std::shared_ptr<RequestContext>& context, const ChannelPtr& channel,
+void wait_for_whole(const std::shared_ptr<RequestContext>& context, const cluster::ChannelPtr& channel,
                     std::chrono::steady_clock::time_point deadline) {
   auto timer = std::make_shared<asio::steady_timer>(context->io);
   auto look = std::make_shared<std::function<void()>>();
@@ -110,22 +110,22 @@ void wait_for_whole(const std::shared_ptr<RequestContext>& context, const Channe
 }
 
 // Runs `own` when the target is this node's container, else passes the request on to its node.
-void route(const std::shared_ptr<RequestContext>& context, const Request& request, const ChannelPtr& channel,
-           const std::function<void()>& own) {
-  const Node* self = context->control.self();
+void route(const std::shared_ptr<RequestContext>& context, const cluster::Request& request,
+           const cluster::ChannelPtr& channel, const std::function<void()>& own) {
+  const cluster::Node* self = context->control.self();
   if (!self) throw Error("cannot look for containers: this node hasn't joined its cluster yet");
   std::string target = request.body.at("target").string();
   // From the head the target is resolved already.
   std::vector<PlacedContainer> all = all_containers(*context);
   const PlacedContainer& found = find_container(all, target);
   if (found.node == self->name) return own();
-  ClusterView view = context->control.view();
-  const Node* node = find_node(view, found.node);
+  cluster::ClusterView view = context->control.view();
+  const cluster::Node* node = cluster::find_node(view, found.node);
   if (!node) throw Error("cannot find node '{}'", found.node);
   context->control.forward(node->id, channel, request.name, request.body.raw());
 }
 
-void answer_id(const RequestContext& context, const ChannelPtr& channel, const std::string& error) {
+void answer_id(const RequestContext& context, const cluster::ChannelPtr& channel, const std::string& error) {
   if (!error.empty()) return channel->fail(error);
   const auto& container = context.unit.report().container;
   channel->respond({{"id", container ? container->id : ""}});
@@ -133,13 +133,13 @@ void answer_id(const RequestContext& context, const ChannelPtr& channel, const s
 
 }  // namespace
 
-Wholeness wholeness(const ClusterView& view, const std::map<std::string, NodeReport>& reports) {
+Wholeness wholeness(const cluster::ClusterView& view, const std::map<std::string, NodeReport>& reports) {
   uint32_t healthy_workers = 0;
   bool head_healthy = false;
   std::vector<std::string> others;
   for (const auto& [id, node] : view.nodes) {
     if (!node.present()) {
-      others.push_back(fmt::format("{} is {}", node.name, status_name(node.status)));
+      others.push_back(fmt::format("{} is {}", node.name, cluster::status_name(node.status)));
       continue;
     }
     auto report = reports.find(id);
@@ -147,7 +147,7 @@ Wholeness wholeness(const ClusterView& view, const std::map<std::string, NodeRep
     if (!healthy)
       others.push_back(fmt::format("{} is {}", node.name,
                                    report == reports.end() ? "joining" : stage_name(report->second.stage)));
-    else if (node.role == MemberRole::head)
+    else if (node.role == cluster::MemberRole::head)
       head_healthy = true;
     else
       ++healthy_workers;
@@ -161,37 +161,48 @@ Wholeness wholeness(const ClusterView& view, const std::map<std::string, NodeRep
   return w;
 }
 
-void register_node_requests(RequestTable& requests, const std::shared_ptr<RequestContext>& context) {
-  requests.on("ps", Access::operate,
-              [context](const Request&, const ChannelPtr& channel) { channel->respond(ps(*context)); });
-  requests.on("status", Access::operate,
-              [context](const Request&, const ChannelPtr& channel) { channel->respond(status(*context)); });
-  requests.on("wait", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
-    auto seconds = std::chrono::seconds(std::min<uint64_t>(request.body.at("seconds").size(), 7 * 24 * 3600));
-    wait_for_whole(context, channel, std::chrono::steady_clock::now() + seconds);
-  });
-  requests.on("logs", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
-    route(context, request, channel, [&] { context->unit.logs(request.body, channel); });
-  });
-  requests.on("exec", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
-    route(context, request, channel, [&] { context->unit.exec(request.body, channel); });
-  });
-  requests.on("stop", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
-    route(context, request, channel, [&] {
-      context->unit.stop(
-          [context, channel](const std::string& error) { answer_id(*context, channel, error); });
-    });
-  });
-  requests.on("restart", Access::operate, [context](const Request& request, const ChannelPtr& channel) {
-    route(context, request, channel, [&] {
-      context->unit.restart(
-          [context, channel](const std::string& error) { answer_id(*context, channel, error); });
-    });
-  });
-  requests.on("node.stop", Access::admin, [context](const Request&, const ChannelPtr& channel) {
-    channel->respond(nlohmann::json::object());
-    asio::post(context->io, context->shut_down);
-  });
+void register_node_requests(cluster::RequestTable& requests, const std::shared_ptr<RequestContext>& context) {
+  requests.on("ps", cluster::Access::operate,
+              [context](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                channel->respond(ps(*context));
+              });
+  requests.on("status", cluster::Access::operate,
+              [context](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                channel->respond(status(*context));
+              });
+  requests.on("wait", cluster::Access::operate,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                auto seconds = std::chrono::seconds(
+                    std::min<uint64_t>(request.body.at("seconds").size(), 7 * 24 * 3600));
+                wait_for_whole(context, channel, std::chrono::steady_clock::now() + seconds);
+              });
+  requests.on("logs", cluster::Access::operate,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                route(context, request, channel, [&] { context->unit.logs(request.body, channel); });
+              });
+  requests.on("exec", cluster::Access::operate,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                route(context, request, channel, [&] { context->unit.exec(request.body, channel); });
+              });
+  requests.on("stop", cluster::Access::operate,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                route(context, request, channel, [&] {
+                  context->unit.stop(
+                      [context, channel](const std::string& error) { answer_id(*context, channel, error); });
+                });
+              });
+  requests.on("restart", cluster::Access::operate,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                route(context, request, channel, [&] {
+                  context->unit.restart(
+                      [context, channel](const std::string& error) { answer_id(*context, channel, error); });
+                });
+              });
+  requests.on("node.stop", cluster::Access::admin,
+              [context](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                channel->respond(nlohmann::json::object());
+                asio::post(context->io, context->shut_down);
+              });
 }
 
 }  // namespace rayctl::ray

@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "ray/control_connection.h"
+#include "cluster/control_connection.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
 #include "ray/ray_unit.h"
@@ -20,13 +20,13 @@ struct RequestContext {
 };
 
 // Registers the handlers; the context outlives the table.
-void register_node_requests(RequestTable& requests, const std::shared_ptr<RequestContext>& context);
+void register_node_requests(cluster::RequestTable& requests, const std::shared_ptr<RequestContext>& context);
 
 // Whether every node that makes "all" is healthy; the text says what is missing.
 struct Wholeness {
   bool whole = false;
   std::string missing;  // "waiting for 1 of 2 workers; ray-wk-0 is pulling"
 };
-Wholeness wholeness(const ClusterView& view, const std::map<std::string, NodeReport>& reports);
+Wholeness wholeness(const cluster::ClusterView& view, const std::map<std::string, NodeReport>& reports);
 
 }  // namespace rayctl::ray

@@ -34,7 +34,7 @@ constexpr auto pull_retry_first = 2s;
 constexpr auto pull_retry_most = 60s;
 constexpr uint64_t tail_lines = 40;
 
-WallTime seconds_of(run::WallClock::time_point time) {
+cluster::WallTime seconds_of(run::WallClock::time_point time) {
   return std::chrono::time_point_cast<std::chrono::seconds>(time);
 }
 
@@ -44,7 +44,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   explicit State(UnitHost unit_host)
       : host(std::move(unit_host)), retry_timer(host.io), health_timer(host.io), watch(host.io) {
     const Resources& r = host.config.resources;
-    report.since = wall_now();
+    report.since = cluster::wall_now();
     report.memory = r.memory;
     report.shm_size = r.shm_size;
     report.cpus = r.cpus;
@@ -55,7 +55,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   void tell() { host.on_report(report); }
 
   void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
-    if (report.stage != stage) report.since = wall_now();
+    if (report.stage != stage) report.since = cluster::wall_now();
     if (!error.empty() && error != report.error) warn("{}", error);
     report.stage = stage;
     report.detail = detail;
@@ -82,7 +82,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   // --- from nothing to a container that runs ---
-  void begin(const ClusterView& view, const Node& self, const std::string& token) {
+  void begin(const cluster::ClusterView& view, const cluster::Node& self, const std::string& token) {
     begun = true;
     place.config = host.config;
     place.node_name = self.name;
@@ -95,7 +95,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     ray.address = self.address;
     ray.head_name = view.cluster.prefix + "-ms-0.q";
     for (const auto& [id, node] : view.nodes)
-      if (node.role == MemberRole::head) ray.head_name = node.name + ".q";
+      if (node.role == cluster::MemberRole::head) ray.head_name = node.name + ".q";
     for (uint32_t i = 0; i < view.cluster.workers; ++i)
       ray.worker_names.push_back(fmt::format("{}-wk-{}.q", view.cluster.prefix, i));
     ray.job = host.config.job;
@@ -195,7 +195,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     if (state.started) c.started = seconds_of(*state.started);
     if (state.init) c.pid = state.init->pid;
     set_stage(Stage::starting_ray, "", report.error);
-    if (place.ray.role == MemberRole::head && host.on_head_start)
+    if (place.ray.role == cluster::MemberRole::head && host.on_head_start)
       host.on_head_start(fmt::format("{}-{}", record->id.substr(0, 12), record->restarts));
     if (int fd = container->watch_fd(); fd >= 0) {
       watch.assign(fd);
@@ -254,7 +254,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
         agent_path = old_agent_path;
         return look();
       }
-      if (answer.status != 200 || place.ray.role != MemberRole::head) return judged(answer);
+      if (answer.status != 200 || place.ray.role != cluster::MemberRole::head) return judged(answer);
       // A head whose dashboard lost its port looks well to the agent.
       ask(place.ray.ports.dashboard, "/api/gcs_healthz", [this](const HttpAnswer& gcs) { judged(gcs); });
     });
@@ -298,12 +298,12 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   // --- the head's Ray started anew: ours belongs to a cluster that is gone ---
-  void view_changed(const ClusterView& view) {
+  void view_changed(const cluster::ClusterView& view) {
     auto setting = view.cluster.settings.find(head_start_setting);
     std::string start = setting == view.cluster.settings.end() ? "" : setting->second;
     if (start.empty() || start == head_start) return;
     head_start = start;
-    if (place.ray.role == MemberRole::head || !record || !report.container) return;
+    if (place.ray.role == cluster::MemberRole::head || !record || !report.container) return;
     bool runs = report.container->state == ContainerState::running;
     // One that never got well waits for whichever head there is.
     if (!runs || (record->head_start.empty() && !was_healthy)) return;
@@ -422,13 +422,14 @@ RayUnit::~RayUnit() {
   state_->watch.release();
 }
 
-void RayUnit::begin(const ClusterView& view, const Node& self, const std::string& ray_token) {
+void RayUnit::begin(const cluster::ClusterView& view, const cluster::Node& self,
+                    const std::string& ray_token) {
   state_->begin(view, self, ray_token);
 }
 bool RayUnit::begun() const {
   return state_->begun;
 }
-void RayUnit::view_changed(const ClusterView& view) {
+void RayUnit::view_changed(const cluster::ClusterView& view) {
   state_->view_changed(view);
 }
 void RayUnit::set_stage(Stage stage, const std::string& detail, const std::string& error) {
@@ -444,13 +445,13 @@ void RayUnit::restart(Done done) {
   state_->restart(std::move(done));
 }
 
-void RayUnit::exec(const Json& body, const ChannelPtr& channel) {
+void RayUnit::exec(const Json& body, const cluster::ChannelPtr& channel) {
   if (!state_->runs())
     throw Error("cannot run a command: the container isn't running ('rayctl status' says why)");
   serve_exec(state_->host.io, *state_->container, body, channel);
 }
 
-void RayUnit::logs(const Json& body, const ChannelPtr& channel) {
+void RayUnit::logs(const Json& body, const cluster::ChannelPtr& channel) {
   if (!state_->container) throw Error("cannot show a log: there is no container yet");
   stream_log(state_->host.io, state_->container->path(), body, channel);
 }

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "base/paths.h"
-#include "ray/cluster.h"
-#include "ray/control_channel.h"
+#include "cluster/cluster.h"
+#include "cluster/control_channel.h"
 #include "ray/jobs.h"
 #include "ray/node_config.h"
 #include "ray/node_net.h"
@@ -39,9 +39,9 @@ class RayUnit {
 
   // The node has its place: adopts the container that runs there already, or goes for a new one. Later calls
   // tell of changes of the view.
-  void begin(const ClusterView& view, const Node& self, const std::string& ray_token);
+  void begin(const cluster::ClusterView& view, const cluster::Node& self, const std::string& ray_token);
   bool begun() const;
-  void view_changed(const ClusterView& view);
+  void view_changed(const cluster::ClusterView& view);
 
   // For what lies outside: joining, the network, a head that can't be reached.
   void set_stage(Stage stage, const std::string& detail, const std::string& error);
@@ -52,8 +52,8 @@ class RayUnit {
   void restart(Done done);  // a stopped one too
 
   // Serve an operator's channel. Throw when the container doesn't run.
-  void exec(const Json& body, const ChannelPtr& channel);
-  void logs(const Json& body, const ChannelPtr& channel);
+  void exec(const Json& body, const cluster::ChannelPtr& channel);
+  void logs(const Json& body, const cluster::ChannelPtr& channel);
 
  private:
   struct State;

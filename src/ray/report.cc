@@ -21,13 +21,13 @@ E by_name(const std::array<std::string_view, N>& names, const Json& value) {
   return static_cast<E>(it - names.begin());
 }
 
-int64_t seconds(WallTime time) {
+int64_t seconds(cluster::WallTime time) {
   return time.time_since_epoch().count();
 }
 
-WallTime time_of(const Json& json, std::string_view key) {
+cluster::WallTime time_of(const Json& json, std::string_view key) {
   auto value = json.find(key);
-  return WallTime(std::chrono::seconds(value ? value->integer() : 0));
+  return cluster::WallTime(std::chrono::seconds(value ? value->integer() : 0));
 }
 
 }  // namespace
@@ -125,8 +125,8 @@ std::string describe_age(int64_t s) {
   return fmt::format("{} years", hours / 24 / 365);
 }
 
-std::string describe_status(const ContainerReport& r, WallTime now) {
-  auto age = [&](WallTime since) { return describe_age((now - since).count()); };
+std::string describe_status(const ContainerReport& r, cluster::WallTime now) {
+  auto age = [&](cluster::WallTime since) { return describe_age((now - since).count()); };
   std::string code = fmt::format("({})", r.exit_code.value_or(0));
   switch (r.state) {
     case ContainerState::created:
@@ -147,7 +147,7 @@ const PlacedContainer& find_container(const std::vector<PlacedContainer>& all, s
   std::vector<const PlacedContainer*> found;
   for (const PlacedContainer& c : all)
     if (c.node == name || c.node + "/" + c.container.name == name ||
-        (name == "head" && c.role == MemberRole::head))
+        (name == "head" && c.role == cluster::MemberRole::head))
       found.push_back(&c);
   if (found.empty() && target.size() >= 2)
     for (const PlacedContainer& c : all)

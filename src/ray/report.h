@@ -29,7 +29,7 @@ struct ContainerReport {
   std::string address;
   ContainerState state = ContainerState::created;
   bool healthy = false;
-  WallTime created, started, finished;
+  cluster::WallTime created, started, finished;
   std::optional<int> exit_code = {};
   bool oom_killed = false;
   uint64_t restarts = 0;
@@ -38,7 +38,7 @@ struct ContainerReport {
 
 struct NodeReport {
   Stage stage = Stage::joining;
-  WallTime since;
+  cluster::WallTime since;
   std::string detail;    // "43 %"
   std::string error;     // the last one; empty when all is well
   std::string log_tail;  // the last lines of a container that failed
@@ -56,12 +56,12 @@ NodeReport parse_node_report(const Json& json);
 // A container together with where it runs: a row of `ps`.
 struct PlacedContainer {
   std::string node;  // "ray-wk-0"
-  MemberRole role = MemberRole::worker;
+  cluster::MemberRole role = cluster::MemberRole::worker;
   ContainerReport container;
 };
 
 // docker's words: "Up 2 minutes (healthy)", "Exited (1) 5 seconds ago", "Restarting (1) 5 seconds ago".
-std::string describe_status(const ContainerReport& report, WallTime now);
+std::string describe_status(const ContainerReport& report, cluster::WallTime now);
 std::string describe_age(int64_t seconds);  // docker's: "Less than a second", "About a minute", "3 hours"
 
 // The one container that `target` names: an id prefix, a node's name ("ray-wk-0", also with ".q"),

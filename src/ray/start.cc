@@ -10,7 +10,7 @@ namespace rayctl::ray {
 std::vector<std::string> ray_start_argv(const RayNode& node) {
   const Ports& p = node.ports;
   std::vector<std::string> argv = {"ray", "start", "--block"};
-  if (node.role == MemberRole::head) {
+  if (node.role == cluster::MemberRole::head) {
     argv.insert(argv.end(), {"--head", fmt::format("--port={}", p.gcs), "--dashboard-host=0.0.0.0",
                              fmt::format("--dashboard-port={}", p.dashboard)});
   } else {
@@ -46,7 +46,7 @@ std::vector<std::string> driver_environment(const RayNode& node) {
 std::vector<std::string> ray_environment(const RayNode& node) {
   std::vector<std::string> env = driver_environment(node);
   env.push_back("HEADHOST=" + node.head_name);
-  if (node.role == MemberRole::head) {
+  if (node.role == cluster::MemberRole::head) {
     env.push_back(fmt::format("WORKERHOST={}", fmt::join(node.worker_names, ",")));
     if (!node.job.empty()) env.push_back("JOB=" + node.job);
   }

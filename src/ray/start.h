@@ -21,7 +21,7 @@ constexpr const char* init_path = "/.rayctl/rayctl";      // rayctl's init and `
 
 // Everything that decides how Ray starts on one node.
 struct RayNode {
-  MemberRole role = MemberRole::head;
+  cluster::MemberRole role = cluster::MemberRole::head;
   std::string address;                    // this container's, IPv4
   std::string head_name;                  // "ray-ms-0.q"
   std::vector<std::string> worker_names;  // "ray-wk-0.q", …: those that make "all"

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "ray/control_local.h"
+#include "cluster/control_local.h"
 #include "ray/jobs.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
@@ -50,16 +50,16 @@ class Supervisor {
         net_(io_, paths, sealed_),
         unit_(unit_host(paths)) {
     ControlEvents events;
-    events.on_view = [this](const ClusterView& view) { view_changed(view); };
+    events.on_view = [this](const cluster::ClusterView& view) { view_changed(view); };
     events.on_connected = [] { info("the head is reached"); };
     events.on_disconnected = [](const std::string& why) { debug("the head is not reached: {}", why); };
     events.on_refused = [this](const std::string& why) { refused(why); };
-    control_ = config.role == MemberRole::head
+    control_ = config.role == cluster::MemberRole::head
                    ? make_head_control(io_, paths, config, requests_, std::move(events))
                    : make_worker_control(io_, paths, config, requests_, std::move(events));
     register_node_requests(requests_, std::make_shared<RequestContext>(RequestContext{
                                           io_, *control_, unit_, net_, [this] { end(0, "stopping"); }}));
-    local_ = std::make_unique<LocalServer>(io_, paths.run_dir, requests_);
+    local_ = std::make_unique<cluster::LocalServer>(io_, paths.run_dir, requests_);
   }
 
   int run() {
@@ -80,8 +80,8 @@ class Supervisor {
   }
 
  private:
-  void view_changed(const ClusterView& view) {
-    const Node* self = control_->self();
+  void view_changed(const cluster::ClusterView& view) {
+    const cluster::Node* self = control_->self();
     if (!self) return;
     try {
       net_.update(view, *self);
@@ -95,7 +95,7 @@ class Supervisor {
     info("this node is {}: address {}, subnet {}", self->name, self->address, self->subnet);
     control_->ray_token([this](const std::string& token, const std::string& error) {
       waiting_for_token_ = false;
-      const Node* now = control_->self();
+      const cluster::Node* now = control_->self();
       if (!error.empty() || !now) return unit_.set_stage(Stage::joining, "", error);
       unit_.begin(control_->view(), *now, token);
     });
@@ -139,11 +139,11 @@ class Supervisor {
   asio::io_context io_{1};
   Jobs jobs_;
   asio::signal_set signals_;
-  RequestTable requests_;
+  cluster::RequestTable requests_;
   NodeNet net_;
   RayUnit unit_;
   std::unique_ptr<NodeControl> control_;
-  std::unique_ptr<LocalServer> local_;
+  std::unique_ptr<cluster::LocalServer> local_;
   bool waiting_for_token_ = false;
   int code_ = 0;
   std::string refusal_;

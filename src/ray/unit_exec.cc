@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "ray/control_pump.h"
+#include "cluster/control_pump.h"
 
 namespace rayctl::ray {
 
@@ -38,15 +38,15 @@ run::ExecRequest parse_exec(const Json& body) {
 // Answers once the process has ended and its output is sent; whichever comes last.
 class ExecServer : public std::enable_shared_from_this<ExecServer> {
  public:
-  ExecServer(asio::io_context& io, run::ExecSession session, ChannelPtr channel)
+  ExecServer(asio::io_context& io, run::ExecSession session, cluster::ChannelPtr channel)
       : io_(io), session_(std::move(session)), news_(io, session_.fd()), channel_(std::move(channel)) {}
   ~ExecServer() { news_.release(); }  // the fd is the session's
 
-  void begin(LocalStdio stdio) {
+  void begin(cluster::LocalStdio stdio) {
     auto self = shared_from_this();
     channel_->on_event([self](const Json& event) { self->take_event(event); });
     channel_->on_cancelled([self](const std::string&) { self->news_.cancel(); });
-    pump_stdio(io_, std::move(stdio), channel_, [self] {
+    cluster::pump_stdio(io_, std::move(stdio), channel_, [self] {
       self->output_ended_ = true;
       self->answer();
     });
@@ -87,7 +87,7 @@ class ExecServer : public std::enable_shared_from_this<ExecServer> {
   asio::io_context& io_;
   run::ExecSession session_;
   asio::posix::stream_descriptor news_;
-  ChannelPtr channel_;
+  cluster::ChannelPtr channel_;
   std::optional<run::ExecResult> result_;
   bool output_ended_ = false;
 };
@@ -95,9 +95,9 @@ class ExecServer : public std::enable_shared_from_this<ExecServer> {
 }  // namespace
 
 void serve_exec(asio::io_context& io, const run::ContainerDir& container, const Json& body,
-                const ChannelPtr& channel) {
+                const cluster::ChannelPtr& channel) {
   run::ExecRequest request = parse_exec(body);
-  LocalStdio stdio;
+  cluster::LocalStdio stdio;
   Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
   request.stdio = {in.read.get(), out.write.get(), err.write.get()};
   run::ExecSession session = container.exec(request);

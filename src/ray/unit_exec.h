@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/json.h"
-#include "ray/control_channel.h"
+#include "cluster/control_channel.h"
 #include "run/lifecycle.h"
 
 namespace boost::asio {
@@ -16,6 +16,6 @@ namespace rayctl::ray {
 // {"signal": "INT"} come on the channel; the answer is {"code": exit code}. A closed channel kills what was
 // started.
 void serve_exec(boost::asio::io_context& io, const run::ContainerDir& container, const Json& body,
-                const ChannelPtr& channel);
+                const cluster::ChannelPtr& channel);
 
 }  // namespace rayctl::ray

@@ -29,7 +29,8 @@ run::LogQuery parse_query(const Json& query) {
 // Lives as long as its channel or a wait holds it.
 class LogStream : public std::enable_shared_from_this<LogStream> {
  public:
-  LogStream(asio::io_context& io, const std::string& directory, const Json& query, ChannelPtr channel)
+  LogStream(asio::io_context& io, const std::string& directory, const Json& query,
+            cluster::ChannelPtr channel)
       : reader_(directory, parse_query(query)),
         wake_(io),
         channel_(std::move(channel)),
@@ -50,7 +51,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
 
  private:
   struct Piece {
-    Lane lane;
+    cluster::Lane lane;
     std::string text;
   };
 
@@ -77,7 +78,8 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
       text += record.text;
       if (!record.partial) text += '\n';
       begun = record.partial;
-      pending_.push_back({record.stream == run::Stream::out ? Lane::main : Lane::error, std::move(text)});
+      pending_.push_back(
+          {record.stream == run::Stream::out ? cluster::Lane::main : cluster::Lane::error, std::move(text)});
     }
     return !pending_.empty();
   }
@@ -94,7 +96,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
 
   run::LogReader reader_;
   asio::posix::stream_descriptor wake_;
-  ChannelPtr channel_;
+  cluster::ChannelPtr channel_;
   bool follow_, timestamps_, waiting_ = false, out_begun_ = false, err_begun_ = false;
   std::deque<Piece> pending_;
 };
@@ -102,7 +104,7 @@ class LogStream : public std::enable_shared_from_this<LogStream> {
 }  // namespace
 
 void stream_log(asio::io_context& io, const std::string& directory, const Json& query,
-                const ChannelPtr& channel) {
+                const cluster::ChannelPtr& channel) {
   std::make_shared<LogStream>(io, directory, query, channel)->begin();
 }
 

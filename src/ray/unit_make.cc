@@ -96,9 +96,9 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   record.id = hex(random_bytes(32));
   record.key = place.key;
   record.image = place.image;
-  record.command = fmt::format("run {}", role_name(place.ray.role));
+  record.command = fmt::format("run {}", cluster::role_name(place.ray.role));
   record.address = place.ray.address;
-  record.created = wall_now();
+  record.created = cluster::wall_now();
 
   // The directory's final content is known only after it exists; until unit.json is there it isn't taken for
   // a container.

@@ -20,7 +20,7 @@ UnitRecord parse_record(const Json& json) {
   r.image = json.at("image").string();
   r.command = json.at("command").string();
   r.address = json.at("address").string();
-  r.created = WallTime(std::chrono::seconds(json.at("created").integer()));
+  r.created = cluster::WallTime(std::chrono::seconds(json.at("created").integer()));
   r.restarts = json.at("restarts").size();
   r.stopped = json.at("stopped").boolean();
   r.head_start = json.at("head_start").string();
@@ -70,7 +70,7 @@ void save_unit(const Paths& paths, const UnitRecord& r) {
 std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image) {
   nlohmann::json json = {
       {"image", image},
-      {"role", role_name(ray.role)},
+      {"role", cluster::role_name(ray.role)},
       {"address", ray.address},
       {"env", ray_environment(ray)},
       {"memory", ray.resources.memory},

@@ -17,7 +17,7 @@ struct UnitRecord {
   std::string image;    // as named
   std::string command;  // "run head", for ps
   std::string address;
-  WallTime created;
+  cluster::WallTime created;
   uint64_t restarts = 0;
   bool stopped = false;    // by an operator: no restart until they say so
   std::string head_start;  // worker: the start of the head's Ray that it belongs to

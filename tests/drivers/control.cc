@@ -22,15 +22,15 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "ray/control_address.h"
-#include "ray/control_client.h"
-#include "ray/control_local.h"
-#include "ray/control_pump.h"
-#include "ray/control_server.h"
-#include "ray/control_socket.h"
+#include "cluster/control_address.h"
+#include "cluster/control_client.h"
+#include "cluster/control_local.h"
+#include "cluster/control_pump.h"
+#include "cluster/control_server.h"
+#include "cluster/control_socket.h"
 
 using namespace rayctl;
-using namespace rayctl::ray;
+using namespace rayctl::cluster;
 using nlohmann::json;
 
 namespace {

@@ -4,11 +4,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "ray/ca.h"
+#include "cluster/ca.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rayctl;
-  using namespace rayctl::ray;
+  using namespace rayctl::cluster;
   static TempDir directory;
   static const Authority authority = Authority::open(directory.path(), "0123456789abcdef");
   if (size < 1) return 0;

@@ -9,11 +9,11 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "ray/control_connection.h"
+#include "cluster/control_connection.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rayctl;
-  using namespace rayctl::ray;
+  using namespace rayctl::cluster;
   if (size < 1 || size > (64 << 10)) return 0;
   set_log({.level = Level::error});
   boost::asio::io_context io;

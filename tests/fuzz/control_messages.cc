@@ -3,11 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "ray/membership.h"
+#include "cluster/membership.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rayctl;
-  using namespace rayctl::ray;
+  using namespace rayctl::cluster;
   if (size < 1) return 0;
   std::string_view text(reinterpret_cast<const char*>(data + 1), size - 1);
   auto again = [](const nlohmann::json& json) { return Json::parse(json.dump(), "again"); };

@@ -1,6 +1,6 @@
 // A journal's bytes after any accident: records and where the good ones end, or an Error. What is good stays
 // good.
-#include "ray/journal.h"
+#include "cluster/journal.h"
 
 #include "base/error.h"
 
@@ -8,10 +8,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace rayctl;
   std::string_view bytes(reinterpret_cast<const char*>(data), size);
   try {
-    ray::ParsedRecords parsed = ray::parse_records(bytes, "journal");
+    cluster::ParsedRecords parsed = cluster::parse_records(bytes, "journal");
     if (parsed.good > size) __builtin_trap();
     // Cut where it says, it is whole.
-    ray::ParsedRecords again = ray::parse_records(bytes.substr(0, parsed.good), "journal");
+    cluster::ParsedRecords again = cluster::parse_records(bytes.substr(0, parsed.good), "journal");
     if (again.torn || again.records != parsed.records) __builtin_trap();
   } catch (const Error&) {
   }

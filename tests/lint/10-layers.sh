@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# A folder of src is a layer and includes only those left of it: base <- {oci, run, net, stitch, cloud} <- ray <- cli
+# A folder of src is a layer and includes only those left of it: base <- {oci, run, net, stitch, cloud}
+# <- cluster <- {ray, fleet} <- cli
 set -euo pipefail
 declare -A may=([base]="base" [oci]="base oci" [run]="base run" [net]="base net" [stitch]="base stitch"
-  [cloud]="base cloud" [ray]="base oci run net stitch cloud ray" [cli]="base oci run net stitch cloud ray cli")
+  [cloud]="base cloud" [cluster]="base net cluster" [ray]="base oci run net stitch cluster ray"
+  [fleet]="base oci stitch cloud cluster fleet" [cli]="base oci run net stitch cloud cluster ray fleet cli")
 bad=0
 for path in src/*/; do
   layer=$(basename "$path")

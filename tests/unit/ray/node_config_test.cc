@@ -6,6 +6,7 @@
 
 using namespace rayctl;
 using namespace rayctl::ray;
+using namespace rayctl::cluster;
 
 namespace {
 
@@ -59,7 +60,7 @@ TEST_CASE("Ray's share follows from the container's") {
 
 TEST_CASE("a worker joins by host and port") {
   NodeOptions o = worker();
-  CHECK(resolve(o, big).join_port == default_control_port);
+  CHECK(resolve(o, big).join_port == cluster::default_control_port);
   o.join = "head.example:900";
   CHECK(resolve(o, big).join_host == "head.example");
   CHECK(resolve(o, big).join_port == 900);

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 using namespace rayctl::ray;
+using namespace rayctl::cluster;
 
 namespace {
 

@@ -7,6 +7,7 @@
 
 using namespace rayctl;
 using namespace rayctl::ray;
+using namespace rayctl::cluster;
 
 namespace {
 

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 using namespace rayctl::ray;
+using namespace rayctl::cluster;
 
 namespace {
 

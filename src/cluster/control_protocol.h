@@ -1,0 +1,21 @@
+// What both ends of a control stream agree on beside the frames.
+//
+// The first frame of each side is a hello. From a node that joins:
+//   {protocol, version, kind: "join", time, role, node: facts, token: {id, secret}, csr}  ->  {certificate,
+//   authority}
+// and then, over a new connection with that certificate:
+//   {protocol, version, kind: "node", time, node: facts, instance, cluster, state}  ->  {cluster, epoch,
+//   state, time}
+// From an operator with a certificate: {protocol, version, kind: "operator", time}  ->  {cluster, epoch}
+// A refusal is {refused: text, final}; final: trying again can't help.
+// Notifications: state (head to node, a Delta), report (node to head).
+#pragma once
+
+#include <cstdint>
+
+namespace rayctl::cluster {
+
+constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
+constexpr uint64_t protocol_version = 1;
+
+}  // namespace rayctl::cluster

@@ -1,0 +1,111 @@
+// Making changes durable, then telling everyone.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cluster/control_server_impl.h"
+
+namespace rayctl::cluster {
+
+namespace {
+
+constexpr std::chrono::milliseconds commit_delay{3};  // one fsync for all that come meanwhile
+// Also the most that waits in memory for a node that doesn't read: the next piece goes when this one is gone.
+constexpr size_t piece_nodes = 250;
+
+}  // namespace
+
+void ControlServer::Impl::durable(std::function<void()> then) {
+  after_commit.push_back(std::move(then));
+  if (after_commit.size() > 1) return;
+  durable_timer.expires_after(commit_delay);
+  durable_timer.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (error || self->stopped) return;
+    auto waiting = std::exchange(self->after_commit, {});
+    try {
+      self->unpublished.merge(self->state.collect());
+      self->state.commit();
+    } catch (const Error& e) {  // nobody hears of what isn't on the disk; those who wait come again
+      log_line(Level::error, e.message());
+      return;
+    }
+    for (auto& call : waiting) call();
+  });
+}
+
+void ControlServer::Impl::schedule_publish() {
+  if (publish_scheduled || stopped) return;
+  publish_scheduled = true;
+  // A large cluster pays for each batch at every node.
+  auto wait = std::max(config.batch, std::chrono::milliseconds(nodes.size() / 10));
+  publish_timer.expires_after(wait);
+  publish_timer.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    self->publish_scheduled = false;
+    if (!error && !self->stopped) self->publish();
+  });
+}
+
+void ControlServer::Impl::publish() {
+  try {
+    unpublished.merge(state.collect());
+    state.commit();
+  } catch (const Error& e) {  // the same as above; the next change tries again
+    log_line(Level::error, e.message());
+    return;
+  }
+  std::set<std::string> changed = std::exchange(unpublished, {});
+  deltas.clear();
+  view.cluster = state.cluster();
+  view.version = state.members().version();
+  for (const std::string& id : changed) {
+    const Node* node = state.members().find(id);
+    bool gone = !node || node->status == NodeStatus::expired || node->status == NodeStatus::removed;
+    auto had = view.nodes.find(id);
+    if (had != view.nodes.end() && (gone || had->second.status != node->status))
+      info("node '{}' is {}", had->second.name, node ? status_name(node->status) : "forgotten");
+    if (gone)
+      view.nodes.erase(id);
+    else
+      view.nodes[id] = *node;
+  }
+  std::vector<SessionPtr> behind;
+  for (const auto& [id, session] : nodes)
+    if (session->sent_version != view.version) behind.push_back(session);
+  for (const SessionPtr& session : behind) push(session);
+  if (!changed.empty() && callbacks.on_view) callbacks.on_view(view, changed);
+}
+
+// Sends what the node lacks, as long as it reads: the state is versioned, so a slow node misses nothing by
+// waiting.
+void ControlServer::Impl::push(const SessionPtr& session) {
+  // What isn't on the disk yet is told by the publish that is due.
+  if (state.members().changed() || !unpublished.empty()) return schedule_publish();
+  if (!session->answered) return;
+  while (session->sent_version != state.members().version() && session->connection->queued() == 0 &&
+         !session->connection->closed()) {
+    uint64_t to = 0;
+    const std::string& text = encoded_delta(session->sent_version, to);
+    counters.bytes_of_state += text.size();
+    session->connection->notify_encoded(text);
+    session->sent_version = to;
+  }
+}
+
+const std::string& ControlServer::Impl::encoded_delta(uint64_t from, uint64_t& to) {
+  auto it = deltas.find(from);
+  if (it == deltas.end()) {
+    Encoded encoded;
+    for (size_t limit = piece_nodes;; limit /= 2) {
+      Delta delta = delta_since(state.members(), from, limit);
+      encoded.to = delta.to;
+      encoded.text = nlohmann::json{{"name", "state"}, {"body", to_json(delta)}}.dump();
+      if (encoded.text.size() <= max_message_size || limit <= 1) break;
+    }
+    it = deltas.emplace(from, std::move(encoded)).first;
+  }
+  to = it->second.to;
+  return it->second.text;
+}
+
+}  // namespace rayctl::cluster
