@@ -60,3 +60,17 @@ compare() {
     report "$name" s lower "$ours" "${!j}" "$figure"
   done
 }
+
+# bench_image: an image of two layers in the OCI layout src:1, made of the directories $IMAGE_DIRS, and a registry ($REGISTRY)
+bench_image() {
+  local dir dirs
+  need_root
+  need_command skopeo docker-registry umoci
+  read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib/gcc /usr/share}"
+  start_registry --plain --open
+  umoci init --layout src && umoci new --image src:1
+  for dir in "${dirs[@]}"; do
+    tar -C / --one-file-system --exclude=usr/lib/debug -cf layer.tar "${dir#/}"
+    umoci raw add-layer --image src:1 layer.tar && rm layer.tar
+  done
+}

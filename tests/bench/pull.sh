@@ -2,16 +2,8 @@
 # pull: fetch, verify and unpack an image from a registry, against skopeo into containers-storage (what podman pull does);
 # on the disk and on a tmpfs, with gzip and with zstd layers. RUNS=5; IMAGE_DIRS: what the two layers are made of.
 source "$(dirname "$0")/lib.sh"
-need_root
-need_command skopeo docker-registry umoci
+bench_image
 runs=${RUNS:-5}
-read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib/gcc /usr/share}"
-start_registry --plain --open
-umoci init --layout src && umoci new --image src:1
-for dir in "${dirs[@]}"; do
-  tar -C / --one-file-system --exclude=usr/lib/debug -cf layer.tar "${dir#/}"
-  umoci raw add-layer --image src:1 layer.tar && rm layer.tar
-done
 skopeo copy -q --dest-tls-verify=false --dest-compress-format gzip oci:src:1 "docker://$REGISTRY/gzip:1"
 skopeo copy -q --dest-tls-verify=false --dest-compress --dest-compress-format zstd --dest-compress-level 3 oci:src:1 "docker://$REGISTRY/zstd:1" || true
 rm -rf src

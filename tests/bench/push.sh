@@ -1,16 +1,8 @@
 #!/usr/bin/env bash
 # push: an image whose blobs are compressed already, against skopeo from an OCI layout. RUNS=5; IMAGE_DIRS as in pull.sh.
 source "$(dirname "$0")/lib.sh"
-need_root
-need_command skopeo docker-registry umoci
+bench_image
 runs=${RUNS:-5}
-read -r -a dirs <<<"${IMAGE_DIRS:-/usr/lib/gcc /usr/share}"
-start_registry --plain --open
-umoci init --layout src && umoci new --image src:1
-for dir in "${dirs[@]}"; do
-  tar -C / --one-file-system --exclude=usr/lib/debug -cf layer.tar "${dir#/}"
-  umoci raw add-layer --image src:1 layer.tar && rm layer.tar
-done
 rayctl pull -q --no-unpack oci:src:1 --name bench:1
 ours() { rayctl push bench:1 "$REGISTRY/ours:1"; }
 peer() { skopeo copy -q --dest-tls-verify=false oci:src:1 "docker://$REGISTRY/peer:1"; }

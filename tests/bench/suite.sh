@@ -1,9 +1,8 @@
 # The bench suite: each tests/bench/*.sh but lib.sh and this, one after the other, and a table of all figures at the end.
-# A benchmark isn't isolated by namespaces (its figures should be the machine's); it cleans up by on_exit.
-# `# timeout: SECONDS` in it (default 900) bounds it; exit 77 skips it as in the functional suite.
+# Each runs in namespaces of its own and is bounded (`# timeout: SECONDS`, default 900) as a functional test is; so is exit 77.
 
 run_bench() {
-  local script name log directory limit status
+  local script name log directory limit status isolation
   # shellcheck source=/dev/null
   . tests/functional/suite.sh
   mkdir -p "$logs/bench"
@@ -16,8 +15,9 @@ run_bench() {
     log=$logs/$name.log
     directory=$(mktemp -d "${TMPDIR:-/tmp}/rayctl-bench.XXXXXX")
     limit=$(sed -nE 's/^# timeout: ([0-9]+).*/\1/p' "$script" | head -n 1)
+    mapfile -t isolation < <(functional_isolation "$script")
     printf 'bench   %s\n' "$name"
-    RAYCTL_TEST_DIR=$directory timeout --foreground -k 30 "${limit:-900}" bash "$script" 2>&1 </dev/null | tee "$log" | grep '^  '
+    RAYCTL_TEST_DIR=$directory timeout --foreground -k 30 "${limit:-900}" "${isolation[@]}" bash "$script" 2>&1 </dev/null | tee "$log" | grep '^  '
     status=${PIPESTATUS[0]}
     case $status in
       0) pass "$name" ;;
