@@ -119,6 +119,9 @@ class Resolver {
   explicit Resolver(const Netns& netns)
       : stop_(check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "cannot make an event descriptor")),
         server_(poller_) {
+    DnsTable table;
+    table.absent = metadata_names();
+    server_.set_table(std::move(table));
     server_.set_upstreams(read_upstreams("/etc/resolv.conf"));
     server_.add("build", bind_dns(netns, container_resolver()));
     bool* stopped = &stopped_;
@@ -238,7 +241,8 @@ BuildNetwork::BuildNetwork(const std::string& run_dir) : state_(std::make_unique
                              .prefix_length = subnet_length,
                              .gateway = gateway,
                              .mac = container_mac(address),
-                             .mtu = mtu});
+                             .mtu = mtu,
+                             .unreachable = metadata_subnets()});
 
     state.table = std::string(build_table_prefix) + id;
     apply_table(netfilter, build_table(state.table, state.link, state.subnet));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "net/address_plan.h"
+#include "net/firewall.h"
 #include "net/inside.h"
 #include "net/link.h"
 #include "net/names.h"
@@ -42,7 +43,7 @@ std::string host_link_name(const std::string& container) {
   return std::string(container_prefix) + part;
 }
 
-std::vector<std::string> attach_container(const Attachment& wanted) {
+std::vector<std::string> attach_container(const Attachment& wanted, Metadata metadata) {
   std::vector<std::string> changes;
   Netlink netlink(NETLINK_ROUTE);
   std::string name = host_link_name(wanted.container);
@@ -53,6 +54,7 @@ std::vector<std::string> attach_container(const Attachment& wanted) {
                     .gateway = wanted.gateway,
                     .mac = wanted.mac,
                     .mtu = wanted.mtu};
+  if (metadata == Metadata::blocked) inside.unreachable = metadata_subnets();
   auto link = find_link(netlink, name);
   bool peer = has_link_inside(netns, inside.name);
   if (link && !peer) {  // the far end is in a namespace that was replaced

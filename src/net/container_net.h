@@ -11,6 +11,8 @@
 namespace rayctl::net {
 
 // One container's link; the same values after a restart or reboot, as Ray knows a node by its address.
+enum class Metadata { blocked, allowed };  // the cloud's metadata service, from containers
+
 struct Attachment {
   std::string container;  // id: the host's end of the link is named after it
   std::string netns;      // path of the namespace, e.g. Netns::create(run_dir, id).path()
@@ -31,7 +33,8 @@ std::string host_link_name(const std::string& container);  // "rc" + 12 characte
 
 // Makes the veth pair (the peer straight inside the namespace as eth0), addresses, default route, lo up;
 // IPv6 off in the namespace. What is there already and right stays. Returns what it did, empty for nothing.
-std::vector<std::string> attach_container(const Attachment& attachment);
+std::vector<std::string> attach_container(const Attachment& attachment,
+                                          Metadata metadata = Metadata::blocked);
 
 // Removes the link; absent is fine. The namespace stays: Netns::remove().
 void detach_container(const std::string& container);

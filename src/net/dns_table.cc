@@ -44,6 +44,7 @@ std::string dns_table_text(const DnsTable& table) {
                              {"pools", pools},
                              {"names", names},
                              {"reverse", reverse},
+                             {"absent", table.absent},
                              {"containers", containers},
                              {"resolv_conf", table.resolv_conf},
                              {"upstreams", table.upstreams}};
@@ -52,8 +53,8 @@ std::string dns_table_text(const DnsTable& table) {
 
 DnsTable parse_dns_table(std::string_view text, const std::string& name) {
   Json document = Json::parse(text, name);
-  document.only(
-      {"version", "zone", "ttl", "pools", "names", "reverse", "containers", "resolv_conf", "upstreams"});
+  document.only({"version", "zone", "ttl", "pools", "names", "reverse", "absent", "containers", "resolv_conf",
+                 "upstreams"});
   DnsTable table;
   table.version = document.at("version").size();
   table.zone = document.string_or("zone", table.zone);
@@ -78,6 +79,8 @@ DnsTable parse_dns_table(std::string_view text, const std::string& name) {
       check_name(target);
       table.reverse[parse_address(address)] = target;
     }
+  table.absent = document.strings_or_empty("absent");
+  for (const std::string& absent : table.absent) check_name(absent);
   if (auto containers = document.find("containers"))
     for (const Json& item : containers->items())
       table.containers.push_back({item.at("id").string(), item.at("netns").string()});

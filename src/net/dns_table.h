@@ -26,6 +26,7 @@ struct DnsTable {
   std::vector<Subnet> pools = {};  // reverse names below these are never forwarded
   std::map<std::string, std::vector<Address>> names = {};  // "ray-wk-1.q"; lower case; several = a label
   std::map<Address, std::string> reverse = {};             // the one name that an address has
+  std::vector<std::string> absent = {};                    // never forwarded: no such name
   std::vector<DnsNamespace> containers = {};
   std::string resolv_conf = "/etc/resolv.conf";  // upstreams; watched. 127.0.0.53 there: systemd-resolved's
   std::vector<std::string> upstreams = {};       // "1.2.3.4", "1.2.3.4#5353": used instead when not empty

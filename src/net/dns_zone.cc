@@ -128,6 +128,8 @@ std::optional<DnsReply> answer_from_table(const DnsTable& table, const DnsQuery&
                                           std::minstd_rand& shuffle) {
   if (query.klass != class_in) return DnsReply{DnsCode::refused};
   if (auto reply = zone_reply(table, query, shuffle)) return reply;
+  if (std::find(table.absent.begin(), table.absent.end(), query.name) != table.absent.end())
+    return negative(DnsCode::no_such_name, query.name, table);
   if (auto reply = reverse_reply(table, query)) return reply;
   if (query.name == "localhost" || ends_with_part(query.name, "localhost"))  // RFC 6761
     return addresses_reply(table, query, {parse_address("127.0.0.1"), parse_address("::1")}, shuffle);

@@ -73,6 +73,12 @@ const std::vector<Subnet>& metadata_subnets() {
   return subnets;
 }
 
+const std::vector<std::string>& metadata_names() {
+  static const std::vector<std::string> names = {"metadata.google.internal", "metadata.goog",
+                                                 "instance-data.ec2.internal"};
+  return names;
+}
+
 NftTable node_table(const NodeRules& rules) {
   NftTable table{std::string(node_table_name)};
   std::vector<std::string> inside = {"lo", rules.bridge};

@@ -28,6 +28,7 @@ NftTable build_table(const std::string& name, const std::string& link, const Sub
 
 // Where the clouds keep credentials and user-data: link-local addresses and the providers' others.
 const std::vector<Subnet>& metadata_subnets();
+const std::vector<std::string>& metadata_names();  // and what it is looked up by
 
 // The rules that a chain which drops needs at its top, so that our traffic gets through.
 std::vector<NftRule> forward_permits(const std::string& bridge, const Subnet& pool);

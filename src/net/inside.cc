@@ -39,6 +39,27 @@ void delete_link_inside(const Netns& netns, const std::string& name) {
   delete_link(netlink, name);
 }
 
+namespace {
+
+void set_unreachable(Netlink& netlink, const std::vector<Subnet>& wanted, std::vector<std::string>& changes) {
+  std::vector<Route> found =
+      list_routes(netlink, AF_INET, {.table = RT_TABLE_MAIN, .protocol = route_protocol});
+  std::erase_if(found, [](const Route& route) { return route.type != RTN_UNREACHABLE; });
+  for (const Subnet& subnet : wanted) {
+    if (!subnet.base.is_v4()) continue;
+    if (std::erase_if(found, [&](const Route& route) { return route.destination == subnet; })) continue;
+    Route route{.destination = subnet, .type = RTN_UNREACHABLE};
+    replace_route(netlink, route);
+    changes.push_back("add route " + describe(route));
+  }
+  for (const Route& route : found) {
+    delete_route(netlink, route);
+    changes.push_back("delete route " + describe(route));
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> configure_inside(const Netns& netns, const InsideLink& wanted) {
   std::vector<std::string> changes;
   Netlink netlink = netlink_of(netns);
@@ -67,6 +88,7 @@ std::vector<std::string> configure_inside(const Netns& netns, const InsideLink& 
     changes.push_back(fmt::format("add address {}/{}", to_string(wanted.address), wanted.prefix_length));
   }
   raise_link(netlink, link, changes);
+  set_unreachable(netlink, wanted.unreachable, changes);
   Route route;
   route.destination = {Address{}, 0};
   route.via = wanted.gateway;

@@ -17,12 +17,14 @@ struct InsideLink {
   Address gateway = {};
   Mac mac = {};
   uint32_t mtu = 1500;
+  // Of IPv4: connect() fails at once there, where the firewall's silence would cost a program its timeouts.
+  std::vector<Subnet> unreachable = {};
 };
 
 // IPv6 off for links to come; before eth0 is made. lo keeps ::1, which programs bind.
 void prepare_inside(const Netns& netns);
 
-// MAC, MTU, address and default route of a link that exists, and lo up. Returns what was changed.
+// MAC, MTU, address and routes of a link that exists, and lo up. Returns what was changed.
 std::vector<std::string> configure_inside(const Netns& netns, const InsideLink& wanted);
 
 bool has_link_inside(const Netns& netns, const std::string& name);

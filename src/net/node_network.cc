@@ -153,7 +153,7 @@ Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
   for (Attachment container : wanted.containers) {
     container.mtu = result.mtu;
     try {
-      add(result.changes, attach_container(container));
+      add(result.changes, attach_container(container, wanted.metadata));
     } catch (const Error& error) {  // the others go on
       result.problems.push_back(
           fmt::format("attaching container '{}': {}", container.container, error.message()));

@@ -23,7 +23,6 @@
 
 namespace rayctl::net {
 
-enum class Metadata { blocked, allowed };      // the cloud's metadata service, from containers
 enum class ForeignFirewall { adjust, leave };  // one tagged rule in a FORWARD chain that drops
 enum class OverlayMode { vxlan, none };        // none: one node alone, containers behind NAT
 

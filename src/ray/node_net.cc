@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "net/address_plan.h"
 #include "net/dns_process.h"
+#include "net/firewall.h"
 
 namespace rayctl::ray {
 
@@ -59,6 +60,7 @@ net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<n
   net::DnsTable table;
   table.version = version;
   table.pools = {net::parse_subnet(view.cluster.pool)};
+  table.absent = net::metadata_names();
   // Node names first: an address's reverse name is the first that it gets, and "head" is only an alias.
   std::vector<cluster::Name> all = cluster::names(view);
   std::stable_partition(all.begin(), all.end(), [](const cluster::Name& n) { return n.name != "head"; });

@@ -33,10 +33,16 @@ equal "$(in_c c0 python3 send.py 198.51.100.1 7001 1000)" 192.0.2.1
 in_vm 0 iptables-nft -D FORWARD -j DROP
 node 0 reconcile; grep_quiet 'reconciled: 0 changes' node0.log
 
+# the container's own routes refuse at once, and without them the firewall drops
+for a in 169.254.169.254 168.63.129.16 100.100.100.200; do
+  expect 1 in_c c0 python3 send.py "$a" 7001 10; grep_quiet 'No route to host' err
+done
+for a in 169.254.0.0/16 168.63.129.16 100.100.100.200; do in_c c0 ip route del unreachable "$a"; done
 for a in 169.254.169.254 168.63.129.16 100.100.100.200; do
   expect 1 in_c c0 python3 send.py "$a" 7001 10; grep_quiet 'timed out' err
 done
 in_vm 0 nft list chain inet rayctl arriving >rules
+node 0 reconcile; grep_quiet 'reconciled: 3 changes' node0.log; grep_quiet 'add route unreachable 169.254.0.0/16' node0.log
 grep_quiet '169.254.0.0/16 counter packets [1-9].*drop' rules
 # another's address, and packets that would pass for this node's overlay
 in_c c0 ip addr add 10.64.0.9/32 dev lo

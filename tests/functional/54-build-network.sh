@@ -7,7 +7,7 @@ make_lab
 ip -n sw addr add 169.254.169.254/32 dev br0
 background serve-sw in_sw python3 serve.py 7001
 background dns in_sw dnsmasq --keep-in-foreground --no-resolv --no-hosts --listen-address=192.0.2.254 --bind-interfaces --user=root \
-  --pid-file= --address=/package.test/192.0.2.254
+  --pid-file= --address=/package.test/192.0.2.254 --address=/metadata.google.internal/192.0.2.254
 echo 'nameserver 192.0.2.254' >resolv.conf
 mount --bind resolv.conf /etc/resolv.conf
 on_exit 'umount /etc/resolv.conf'
@@ -20,6 +20,7 @@ build '
   inside python3 send.py 192.0.2.254 7001 3000000 >seen
   inside dig +short +tries=1 @127.0.0.11 package.test >names
   inside dig +short +tries=1 +tcp @127.0.0.11 package.test >>names
+  inside dig +tries=1 @127.0.0.11 metadata.google.internal | grep -o 'status: [A-Z]*' >meta-name
   inside python3 send.py 169.254.169.254 7001 10 2>meta && exit 1
   inside ip -4 -o addr show eth0 >addresses
   cp build/resolv.conf build/hosts .
@@ -27,7 +28,8 @@ build '
 ' >log 2>&1 || { cat log; fail 'build network'; }
 equal "$(cat seen)" 192.0.2.1
 equal "$(sort -u names)" 192.0.2.254
-grep_quiet 'timed out' meta
+grep_quiet 'No route to host' meta
+equal "$(sort -u meta-name)" 'status: NXDOMAIN'
 grep_quiet '10\.62\.240\.2/30' addresses
 grep_quiet '^nameserver 127\.0\.0\.11$' resolv.conf
 grep_quiet '10\.62\.240\.2.builder' hosts

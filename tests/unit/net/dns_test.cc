@@ -155,6 +155,16 @@ TEST_CASE("names of others are passed on", "[net]") {
   CHECK(answer_from_table(table(), chaos, shuffle)->code == DnsCode::refused);
 }
 
+TEST_CASE("names that are to be absent are never passed on", "[net]") {
+  DnsTable t = table();
+  t.absent = {"metadata.google.internal"};
+  std::minstd_rand shuffle(1);
+  auto reply = answer_from_table(t, query("metadata.google.internal", DnsType::aaaa), shuffle);
+  REQUIRE(reply);
+  CHECK(reply->code == DnsCode::no_such_name);
+  CHECK_FALSE(answer_from_table(t, query("google.internal", DnsType::a), shuffle));
+}
+
 TEST_CASE("reverse names of the pool are answered, never passed on", "[net]") {
   auto reply = ask("2.0.64.10.in-addr.arpa", DnsType::ptr);
   REQUIRE(reply);
@@ -207,6 +217,7 @@ TEST_CASE("only the answer to what was asked is taken", "[net]") {
 TEST_CASE("a table reads as it was written", "[net]") {
   DnsTable t = table();
   t.containers = {{"abc", "/run/rayctl/netns/abc"}};
+  t.absent = {"metadata.google.internal"};
   t.upstreams = {"127.0.0.1#5353"};
   CHECK(parse_dns_table(dns_table_text(t), "table.json") == t);
   CHECK_THROWS_WITH(parse_dns_table(R"({"version": 1, "nmes": {}})", "table.json"), Contains("nmes"));
