@@ -20,7 +20,7 @@ build '
   inside python3 send.py 192.0.2.254 7001 3000000 >seen
   inside dig +short +tries=1 @127.0.0.11 package.test >names
   inside dig +short +tries=1 +tcp @127.0.0.11 package.test >>names
-  inside dig +tries=1 @127.0.0.11 metadata.google.internal | grep -o 'status: [A-Z]*' >meta-name
+  inside dig +tries=1 @127.0.0.11 metadata.google.internal | grep -o "status: [A-Z]*" >meta-name
   inside python3 send.py 169.254.169.254 7001 10 2>meta && exit 1
   inside ip -4 -o addr show eth0 >addresses
   cp build/resolv.conf build/hosts .
