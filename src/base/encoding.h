@@ -14,6 +14,7 @@ std::optional<std::string> decode_base64url(
 
 std::string random_bytes(size_t count);      // from the kernel; for keys and secrets
 std::string sha256(std::string_view bytes);  // 32 raw bytes
+std::string hmac_sha256(std::string_view key, std::string_view bytes);  // RFC 2104; 32 raw bytes
 
 // Compares without telling by its duration where the first difference is; a different length is told.
 bool equal_secrets(std::string_view a, std::string_view b);

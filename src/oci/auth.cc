@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/base64.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "base/url.h"
-#include "oci/base64.h"
 
 namespace rayctl::oci {
 

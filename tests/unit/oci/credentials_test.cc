@@ -2,8 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "base/base64.h"
 #include "base/error.h"
-#include "oci/base64.h"
 
 using namespace rayctl;
 using namespace rayctl::oci;

@@ -1,8 +1,8 @@
-#include "oci/base64.h"
+#include "base/base64.h"
 
 #include <openssl/evp.h>
 
-namespace rayctl::oci {
+namespace rayctl {
 
 std::string to_base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
@@ -29,4 +29,4 @@ std::optional<std::string> from_base64(std::string_view text) {
   return bytes;
 }
 
-}  // namespace rayctl::oci
+}  // namespace rayctl
