@@ -3,7 +3,8 @@
 #   python.sh          makes it if need be         python.sh --prefix     prints where it is
 # pip is told nothing about where the index is: that is the machine's configuration.
 set -euo pipefail
-packages=('moto[server]>=5.1,<6')  # EC2's API as a server; brings botocore, which signs independently of us
+# EC2's API as a server (its extra "server" would bring every other service); botocore comes along, which signs independently of us
+packages=('moto[ec2]>=5.1,<6' flask flask-cors)
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 prefix=$(dirname "$("$here/deps.sh" --prefix)")/python-$(printf '%s\n' "${packages[@]}" "$(uname -m)" | cksum | cut -d' ' -f1)
 [ "${1:-}" != --prefix ] || { echo "$prefix"; exit; }
