@@ -70,7 +70,7 @@ FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/*.cc))
 GENERATOR_SOURCE := src/run/seccomp_generator.cc
 LIBRARY := $(O)/librayctl.a
 LIBRARY_OBJECTS := $(patsubst src/%.cc,$(O)/obj/%.o,$(filter-out src/cli/main.cc $(GENERATOR_SOURCE),$(SOURCES))) \
-	$(O)/gen/seccomp_default.o
+	$(O)/gen/seccomp_default.o $(O)/gen/specs.o
 MAIN_OBJECT := $(O)/obj/cli/main.o
 UNIT_OBJECTS := $(patsubst tests/unit/%.cc,$(O)/unit/%.o,$(UNIT_SOURCES))
 UNITS := $(O)/units
@@ -112,6 +112,14 @@ $(O)/gen/generator: $(GENERATOR_OBJECTS)
 $(O)/gen/seccomp_default.cc: $(O)/gen/generator $(SECCOMP_PROFILE)
 	$(call say,GEN,$@)
 	$(Q)$< $(SECCOMP_PROFILE) $(ARCH) >$@
+# the specs that anyone can import are part of the program
+SPECS := $(sort $(wildcard specs/*.spec specs/*/*.spec))
+$(O)/gen/specs.cc: $(SPECS) Makefile
+	$(call say,GEN,$@)
+	@mkdir -p $(@D)
+	$(Q){ printf '#include "stitch/stitch.h"\nnamespace rayctl::stitch {\nconst std::vector<BuiltinSpec>& builtin_specs() {\n  static const std::vector<BuiltinSpec> specs{\n'; \
+	  for f in $(SPECS); do printf '{"%s", R"SPEC(' "$$f"; cat "$$f"; printf ')SPEC"},\n'; done; \
+	  printf '  };\n  return specs;\n}\n}  // namespace rayctl::stitch\n'; } >$@
 $(O)/gen/%.o: $(O)/gen/%.cc $(O)/flags
 	$(call say,CXX,$<)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
