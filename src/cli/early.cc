@@ -10,6 +10,7 @@
 #include "run/launcher.h"
 #include "run/oci_commands.h"
 #include "run/shim.h"
+#include "wg/tunnel_process.h"
 
 namespace rayctl::cli {
 
@@ -27,6 +28,7 @@ const std::vector<Early> early = {
     {"dns", nullptr, net::dns_main},           {"entry", "run", ray::run_entry},
     {"init", nullptr, run::init_main},         {"launch", nullptr, run::launcher_main},
     {"oci", "oci-rayctl", run::oci::main},     {"shim", nullptr, run::shim_main},
+    {"tunnel", nullptr, wg::tunnel_main},
 };
 
 }  // namespace

@@ -1,27 +1,18 @@
 // dns_main() of dns_process.h: the process that serves.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/inotify.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <climits>
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
+#include "base/daemon.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "net/dns_files.h"
 #include "net/dns_process.h"
 #include "net/dns_server.h"
 
@@ -34,38 +25,11 @@ constexpr std::chrono::milliseconds lock_pause{20};     // until the predecessor
 constexpr int lock_tries = 10;
 constexpr std::chrono::milliseconds handover_limit{6000};
 constexpr std::chrono::milliseconds drain_limit{5000};  // what a forwarded query may take
-constexpr off_t log_limit = 1 << 20;
-
-// A directory watched for changes of some of its files, which may be replaced by rename.
-class DirectoryWatch {
- public:
-  DirectoryWatch() : fd_(check(inotify_init1(IN_CLOEXEC | IN_NONBLOCK), "cannot watch files")) {}
-  int fd() const { return fd_.get(); }
-
-  // A directory that isn't there yet can't be watched; the next reload tries again.
-  void add(const std::string& directory) {
-    inotify_add_watch(fd_.get(), directory.c_str(),
-                      IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ONLYDIR);
-  }
-  void drain() {
-    alignas(inotify_event) std::array<char, 16384> buffer;
-    while (read(fd_.get(), buffer.data(), buffer.size()) > 0) {
-    }
-  }
-
- private:
-  Fd fd_;
-};
-
-std::string directory_of(const std::string& path) {
-  size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
 
 class Daemon {
  public:
   Daemon(std::string directory, pid_t predecessor)
-      : files_(dns_files(directory)),
+      : files_(daemon_files(directory)),
         directory_(std::move(directory)),
         predecessor_(predecessor),
         server_(poller_) {
@@ -208,19 +172,10 @@ class Daemon {
     if (text == published_) return;
     published_ = text;
     // No fsync: it is of no use after a reboot, and the supervisor waits for it.
-    write_status(files_.status, text);
+    replace_volatile(files_.status, text);
   }
 
-  static void write_status(const std::string& path, const std::string& text) {
-    std::string temporary = path + ".tmp";
-    {
-      Fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-      write_fd(fd.get(), text, temporary);
-    }
-    check(rename(temporary.c_str(), path.c_str()), "cannot replace '{}'", path);
-  }
-
-  DnsFiles files_;
+  DaemonFiles files_;
   std::string directory_;
   pid_t predecessor_;
   Poller poller_;
@@ -238,71 +193,15 @@ class Daemon {
   bool stop_ = false;
 };
 
-// From here on the process says what it has to say to its log.
-void leave_terminal(const std::string& log) {
-  Fd fd = open_file(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
-  struct stat info;
-  if (fstat(fd.get(), &info) == 0 && info.st_size > log_limit && ftruncate(fd.get(), 0) < 0)
-    throw SysError(errno, "cannot cut '{}'", log);
-  Fd null = open_file("/dev/null", O_RDWR);
-  dup2(null.get(), 0);
-  dup2(null.get(), 1);
-  dup2(fd.get(), 2);
-}
-
-void raise_file_limit() {
-  rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 }  // namespace
 
 int dns_main(int argc, char** argv) {
-  std::string directory;
-  pid_t predecessor = 0;
-  for (int i = 1; i < argc; ++i) {
-    std::string_view word = argv[i];
-    if (word == "--dir" && i + 1 < argc) {
-      directory = absolute(argv[++i]);
-    } else if (word == "--replace" && i + 1 < argc) {
-      predecessor = atoi(argv[++i]);
-    } else {
-      directory.clear();
-      break;
-    }
-  }
-  if (directory.empty()) {
-    log_failure("usage: rayctl dns --dir DIRECTORY [--replace PID] (started by rayctl node)");
-    return static_cast<int>(ExitCode::usage);
-  }
-  // It lives for long: what it was given by accident would live as long.
-  syscall(SYS_close_range, 3, UINT_MAX, 0);
-  try {
-    Pipe ready = make_pipe();
-    pid_t pid = check(fork(), "cannot fork");
-    if (pid > 0) {  // ends with success once names are served, so that its parent needn't poll
-      ready.write.reset();
-      char byte;
-      return read(ready.read.get(), &byte, 1) == 1 ? 0 : 1;
-    }
-    setsid();
-    check(chdir("/"), "cannot leave the working directory");
-    raise_file_limit();
-    Daemon daemon(directory, predecessor);
-    set_log({.timestamps = true});
-    leave_terminal(dns_files(directory).log);
+  return daemon_main(argc, argv, "dns", [](const DaemonStart& start, const std::function<void()>& ready) {
+    Daemon daemon(start.directory, start.predecessor);
     daemon.take_over();
-    write_fd(ready.write.get(), "y", "pipe");
-    ready.write.reset();
-    ready.read.reset();
+    ready();
     daemon.run();
-    return 0;
-  } catch (const std::exception& error) {
-    log_failure(error.what());
-    return 1;
-  }
+  });
 }
 
 }  // namespace rayctl::net

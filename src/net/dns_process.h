@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/daemon.h"
 #include "net/dns_table.h"
 
 namespace rayctl::net {
@@ -48,8 +49,7 @@ class DnsProcess {
   void stop();  // SIGTERM, waits up to 2 s, SIGKILL; removes run_dir/dns
 
  private:
-  std::string directory_;
-  std::string binary_;
+  DaemonHandle daemon_;
 };
 
 // Early dispatch: `rayctl dns --dir DIR [--replace]`.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A folder of src is a layer and includes only those left of it: base <- {oci, run, net, stitch, cloud}
+# A folder of src is a layer and includes only those left of it: base <- {oci, run, net <- wg, stitch, cloud}
 # <- cluster <- {ray, fleet} <- cli
 set -euo pipefail
-declare -A may=([base]="base" [oci]="base oci" [run]="base run" [net]="base net" [stitch]="base stitch"
-  [cloud]="base cloud" [cluster]="base net cluster" [ray]="base oci run net stitch cluster ray"
-  [fleet]="base oci stitch cloud cluster fleet" [cli]="base oci run net stitch cloud cluster ray fleet cli")
+declare -A may=([base]="base" [oci]="base oci" [run]="base run" [net]="base net" [wg]="base net wg" [stitch]="base stitch"
+  [cloud]="base cloud" [cluster]="base net cluster" [ray]="base oci run net wg stitch cluster ray"
+  [fleet]="base oci stitch cloud cluster fleet" [cli]="base oci run net wg stitch cloud cluster ray fleet cli")
 bad=0
 for path in src/*/; do
   layer=$(basename "$path")
