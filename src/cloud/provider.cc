@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cloud/ec2.h"
+#include "cloud/gce.h"
 
 namespace rayctl::cloud {
 
@@ -19,6 +20,7 @@ struct Entry {
 const std::vector<Entry>& table() {
   static const std::vector<Entry> entries = {
       {"Amazon", {"AWS", "EC2"}, open_amazon},
+      {"Google", {"GCE", "GCP"}, open_google},
   };
   return entries;
 }
