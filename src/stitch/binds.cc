@@ -10,12 +10,12 @@ namespace {
 
 // A string or a list of strings; empty when it is neither.
 std::optional<std::vector<std::string>> strings_of(const Value& value) {
-  if (value.is(Value::Kind::string)) return std::vector<std::string>{*value.string};
+  if (value.is(Value::Kind::string)) return std::vector<std::string>{std::string(value.text())};
   if (!value.is(Value::Kind::list)) return std::nullopt;
   std::vector<std::string> found;
   for (const Value& item : *value.list) {
     if (!item.is(Value::Kind::string)) return std::nullopt;
-    found.push_back(*item.string);
+    found.emplace_back(item.text());
   }
   return found;
 }
@@ -31,10 +31,10 @@ void Evaluator::read_binds(const Scope& scope) {
   if (const Binding* binding = bound("Namespace")) {
     if (!binding->value.is(Value::Kind::string))
       fail(node(binding), fmt::format("Namespace is a string, not {}", type_name(binding->value.kind)));
-    if (std::string fault = namespace_fault(*binding->value.string); !fault.empty())
+    if (std::string fault = namespace_fault(binding->value.text()); !fault.empty())
       fail(node(binding),
-           fmt::format("cannot use the namespace '{}': {}", printable(*binding->value.string), fault));
-    deployment.name_space = *binding->value.string;
+           fmt::format("cannot use the namespace '{}': {}", printable(binding->value.text()), fault));
+    deployment.name_space = binding->value.text();
   }
   if (const Binding* binding = bound("AdminACL")) {
     auto networks = strings_of(binding->value);

@@ -17,12 +17,12 @@ Value docker(Evaluator& evaluator, const Call& call) {
     if (!word.is(Value::Kind::string))
       evaluator.fail(call, "'docker' takes an image and the words of a command, all strings, not {}: {}",
                      type_name(word.kind), evaluator.show(word));
-    bytes += word.string->size() + sizeof(std::string);
+    bytes += word.length + sizeof(std::string);
   }
   evaluator.heap.use(bytes);
-  container.image = *words[0].string;
+  container.image = words[0].text();
   if (container.image.empty()) evaluator.fail(call, 0, "an image has a name");
-  for (size_t i = 1; i < words.size(); ++i) container.command.push_back(*words[i].string);
+  for (size_t i = 1; i < words.size(); ++i) container.command.emplace_back(words[i].text());
   auto& containers = evaluator.deployment.containers;
   container.id = static_cast<uint32_t>(containers.size() + 1);
   containers.push_back(std::move(container));
@@ -50,8 +50,8 @@ std::vector<uint32_t> containers_of(Evaluator& evaluator, const Call& call, size
 }
 
 Value set_env(Evaluator& evaluator, const Call& call) {
-  const std::string& key = evaluator.string(call, 1);
-  const std::string& value = evaluator.string(call, 2);
+  const std::string key(evaluator.string(call, 1));
+  const std::string value(evaluator.string(call, 2));
   if (key.empty() || key.find('=') != std::string::npos)
     evaluator.fail(call, 1, "'{}' can't be the name of an environment variable", printable(key));
   for (uint32_t index : containers_of(evaluator, call, 0)) {
@@ -62,7 +62,7 @@ Value set_env(Evaluator& evaluator, const Call& call) {
 }
 
 Value label(Evaluator& evaluator, const Call& call) {
-  const std::string& name = evaluator.string(call, 0);
+  const std::string name(evaluator.string(call, 0));
   if (name == public_label)
     evaluator.fail(call, 0, "label '{}' is reserved: it means the internet", public_label);
   if (evaluator.find_label(call[0]))
@@ -103,7 +103,7 @@ Value label_hosts(Evaluator& evaluator, const Call& call) {
 // (annotate label… "ACL"), and 2016's earlier (annotate ACL label…) with the kind as a string in front.
 Value annotate(Evaluator& evaluator, const Call& call) {
   auto is_kind = [&](const Value& value) {
-    return value.is(Value::Kind::string) && *value.string == "ACL" && !evaluator.find_label(value);
+    return value.is(Value::Kind::string) && value.text() == "ACL" && !evaluator.find_label(value);
   };
   List items = flatten(evaluator.heap, call.values);
   if (items.empty() || (!is_kind(items.front()) && !is_kind(items.back())))
@@ -140,8 +140,8 @@ constexpr Builtin builtins[] = {
 std::optional<uint32_t> Evaluator::find_label(const Value& value) const {
   if (value.is(Value::Kind::label)) return value.index;
   if (!value.is(Value::Kind::string)) return std::nullopt;
-  if (*value.string == public_label) return public_id();
-  auto found = label_ids_.find(*value.string);
+  if (value.text() == public_label) return public_id();
+  auto found = label_ids_.find(std::string(value.text()));
   if (found == label_ids_.end()) return std::nullopt;
   return found->second;
 }
@@ -153,8 +153,8 @@ uint32_t Evaluator::label(const Call& call, size_t i) const {
   if (found) fail(call, i, "'{}' means the internet, which is no label here", public_label);
   std::vector<std::string> names;
   for (const Label& label : deployment.labels) names.push_back(label.name);
-  std::string near = nearest(*call[i].string, names);
-  fail(call, i, "there is no label '{}'{}", printable(*call[i].string),
+  std::string near = nearest(call[i].text(), names);
+  fail(call, i, "there is no label '{}'{}", printable(call[i].text()),
        near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near));
 }
 

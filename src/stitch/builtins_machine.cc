@@ -10,8 +10,8 @@ namespace {
 
 using Kind = Attribute::Kind;
 
-const std::string& filled(Evaluator& evaluator, const Call& call, size_t i) {
-  const std::string& text = evaluator.string(call, i);
+std::string filled(Evaluator& evaluator, const Call& call, size_t i) {
+  std::string text(evaluator.string(call, i));
   if (text.empty()) evaluator.fail(call, i, "'{}' takes a string with something in it", call.builtin->name);
   if (text.find_first_of("\n\r") != std::string::npos) evaluator.fail(call, i, "this must be one line");
   return text;
@@ -22,7 +22,7 @@ Value attribute(Evaluator& evaluator, Kind kind, std::string text, double min = 
 }
 
 Value provider(Evaluator& evaluator, const Call& call) {
-  const std::string& name = filled(evaluator, call, 0);
+  const std::string name = filled(evaluator, call, 0);
   std::string canonical = canonical_provider(name);
   if (canonical.empty()) {
     std::string near = nearest(name, provider_names());
@@ -34,7 +34,7 @@ Value provider(Evaluator& evaluator, const Call& call) {
 }
 
 Value role(Evaluator& evaluator, const Call& call) {
-  const std::string& name = filled(evaluator, call, 0);
+  const std::string name = filled(evaluator, call, 0);
   if (name != master_role && name != worker_role) {
     std::string near = nearest(name, {master_role, worker_role});
     evaluator.fail(call, 0, "a role is {} or {}, not '{}'{}", master_role, worker_role, printable(name),
@@ -84,8 +84,9 @@ Value gpu(Evaluator& evaluator, const Call& call) {
 }
 
 Value machine_label(Evaluator& evaluator, const Call& call) {
-  return evaluator.heap.attribute(
-      {.kind = Kind::label, .text = evaluator.string(call, 1), .key = filled(evaluator, call, 0)});
+  return evaluator.heap.attribute({.kind = Kind::label,
+                                   .text = std::string(evaluator.string(call, 1)),
+                                   .key = filled(evaluator, call, 0)});
 }
 
 // (idleTimeout 600), (idleTimeout "10m")
@@ -93,7 +94,7 @@ Value idle_timeout(Evaluator& evaluator, const Call& call) {
   int64_t seconds = 0;
   if (call[0].is(Value::Kind::string)) {
     try {
-      seconds = parse_duration(*call[0].string).count();
+      seconds = parse_duration(call[0].text()).count();
     } catch (const Error& e) {
       evaluator.fail(call, 0, "{}", e.message());
     }

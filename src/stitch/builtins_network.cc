@@ -62,7 +62,7 @@ Value connect(Evaluator& evaluator, const Call& call) {
 }
 
 bool exclusive(Evaluator& evaluator, const Call& call) {
-  const std::string& word = evaluator.string(call, 0);
+  std::string_view word = evaluator.string(call, 0);
   if (word != "exclusive" && word != "on")
     evaluator.fail(call, 0, "a rule is \"exclusive\" or \"on\", not '{}'", printable(word));
   return word == "exclusive";

@@ -26,13 +26,9 @@ Value plus(Evaluator& evaluator, const Call& call) {
   if (!call[0].is(Value::Kind::string))
     return fold(evaluator, call,
                 [](int64_t a, int64_t b, int64_t& c) { return __builtin_add_overflow(a, b, &c); });
-  size_t length = 0;
-  for (size_t i = 0; i < call.size(); ++i) length += evaluator.string(call, i).size();
-  evaluator.heap.use(length);
-  std::string joined;
-  joined.reserve(length);
-  for (size_t i = 0; i < call.size(); ++i) joined += evaluator.string(call, i);
-  return evaluator.heap.string(std::move(joined));
+  std::vector<std::string_view> pieces;
+  for (size_t i = 1; i < call.size(); ++i) pieces.push_back(evaluator.string(call, i));
+  return evaluator.heap.concatenated(call[0], pieces);
 }
 
 Value minus(Evaluator& evaluator, const Call& call) {
@@ -117,7 +113,7 @@ class Formatter {
   Formatter(Evaluator& evaluator, const Call& call) : evaluator_(evaluator), call_(call) {}
 
   std::string run() {
-    const std::string& format = evaluator_.string(call_, 0);
+    const std::string format(evaluator_.string(call_, 0));
     for (at_ = 0; at_ < format.size();) {
       size_t percent = std::min(format.find('%', at_), format.size());
       add(std::string_view(format).substr(at_, percent - at_));
@@ -193,7 +189,7 @@ class Formatter {
       }
       case 'q':
         if (!value.is(Kind::string)) wrong(verb, "a string");
-        return "\"" + *value.string + "\"";
+        return fmt::format("\"{}\"", value.text());
       case 'd':
         if (!value.is(Kind::integer)) wrong(verb, "an integer");
         return verb.plus ? fmt::format("{:+}", value.integer) : fmt::format("{}", value.integer);
@@ -236,8 +232,8 @@ Value sprintf_(Evaluator& evaluator, const Call& call) {
 }
 
 Value log_(Evaluator& evaluator, const Call& call) {
-  const std::string& level = evaluator.string(call, 0);
-  const std::string& message = evaluator.string(call, 1);
+  std::string_view level = evaluator.string(call, 0);
+  const std::string message(evaluator.string(call, 1));
   evaluator.heap.use(message.size() + 64);  // a spec can't flood the terminal either
   if (level == "print" || level == "info")
     evaluator.log(Level::info, message);

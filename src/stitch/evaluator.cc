@@ -85,9 +85,9 @@ double Evaluator::number(const Call& call, size_t i) const {
   return call[i].real;
 }
 
-const std::string& Evaluator::string(const Call& call, size_t i) const {
+std::string_view Evaluator::string(const Call& call, size_t i) const {
   if (!call[i].is(Value::Kind::string)) mismatch(call, i, "a string");
-  return *call[i].string;
+  return call[i].text();
 }
 
 const List& Evaluator::list(const Call& call, size_t i) const {
@@ -133,6 +133,7 @@ Value Evaluator::lookup(const Node& name, const Scope& scope) {
 
 std::string Evaluator::nearest_name(const std::string& name, const Scope& scope) const {
   constexpr int most = 2000;
+  if (name.size() < 4) return "";  // everything is near to a short name
   std::vector<std::string> known;
   for (const Builtin* builtin : builtins_) known.push_back(builtin->name);
   int left = most;
@@ -183,10 +184,7 @@ Value Evaluator::eval(const Node& node, Scope& scope) {
   if (is_placeholder(node.text) &&
       std::find(placeholders_.begin(), placeholders_.end(), &node) == placeholders_.end())
     placeholders_.push_back(&node);
-  Value value;
-  value.kind = Value::Kind::string;
-  value.string = &node.text;
-  return value;
+  return heap.literal(node.text);
 }
 
 Value Evaluator::eval_body(const Node& form, size_t first, Scope& scope) {

@@ -102,7 +102,7 @@ class Evaluator {
   // The argument as the type that the builtin takes, or an error that says what it is instead.
   int64_t integer(const Call& call, size_t i) const;
   double number(const Call& call, size_t i) const;  // integer or float
-  const std::string& string(const Call& call, size_t i) const;
+  std::string_view string(const Call& call, size_t i) const;
   const List& list(const Call& call, size_t i) const;
   const Map& map(const Call& call, size_t i) const;
   uint32_t label(const Call& call, size_t i) const;  // by value or name; "public" is none

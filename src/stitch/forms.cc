@@ -113,9 +113,9 @@ Value import_form(Evaluator& evaluator, const Node& form, Scope& scope) {
 
 Value module_form(Evaluator& evaluator, const Node& form, Scope& scope) {
   Value name = evaluator.eval(argument(form, 0), scope);
-  if (!name.is(Value::Kind::string) || name.string->empty())
+  if (!name.is(Value::Kind::string) || name.length == 0)
     evaluator.fail(argument(form, 0), "'module' takes its name, a string, first");
-  return evaluator.module(*name.string, std::span(form.children).subspan(2), scope);
+  return evaluator.module(std::string(name.text()), std::span(form.children).subspan(2), scope);
 }
 
 // The words of `(invariant reach true "a" "b")`: names as they are, labels by value or name.

@@ -25,7 +25,8 @@ class Printer {
         add(value.boolean ? "true" : "false");
         break;
       case Kind::string:
-        add(depth ? "\"" + value.string->substr(0, most_) + "\"" : value.string->substr(0, most_));
+        add(depth ? fmt::format("\"{}\"", value.text().substr(0, most_))
+                  : std::string(value.text().substr(0, most_)));
         break;
       case Kind::list:
         print_list(*value.list, depth);
@@ -55,7 +56,7 @@ class Printer {
         add(value.rule->labels.empty() ? "<machineRule>" : "<labelRule>");
         break;
       case Kind::module:
-        add("<module " + *value.string + ">");
+        add(fmt::format("<module {}>", value.text()));
         break;
     }
   }

@@ -1,5 +1,7 @@
 #include "stitch/value.h"
 
+#include "base/error.h"
+
 namespace rayctl::stitch {
 
 namespace {
@@ -38,8 +40,8 @@ bool equal_at(Heap& heap, const Value& a, const Value& b, unsigned depth) {
     case Value::Kind::boolean:
       return a.boolean == b.boolean;
     case Value::Kind::string:
-      heap.step(a.string->size() / 64);
-      return *a.string == *b.string;
+      heap.step(a.length / 64);
+      return a.text() == b.text();
     case Value::Kind::list:
       if (a.list->size() != b.list->size()) return false;
       for (size_t i = 0; i < a.list->size(); ++i)
@@ -70,9 +72,14 @@ bool equal_at(Heap& heap, const Value& a, const Value& b, unsigned depth) {
     case Value::Kind::rule:
       return *a.rule == *b.rule;
     case Value::Kind::module:
-      return *a.string == *b.string;
+      return a.text() == b.text();
   }
   return false;
+}
+
+uint32_t checked_length(size_t length) {
+  if (length > UINT32_MAX) throw Error("cannot keep a string of {} bytes", length);
+  return static_cast<uint32_t>(length);
 }
 
 template <class T>
@@ -119,7 +126,7 @@ bool Value::truthy() const {
     case Kind::boolean:
       return boolean;
     case Kind::string:
-      return !string->empty();
+      return length != 0;
     case Kind::list:
       return !list->empty();
     default:
@@ -167,7 +174,39 @@ Value Heap::string(std::string text) {
   use(text.size() + sizeof(std::string));
   Value value;
   value.kind = Value::Kind::string;
-  value.string = keep(strings_, std::move(text));
+  value.length = checked_length(text.size());
+  value.buffer = keep(strings_, std::move(text));
+  return value;
+}
+
+Value Heap::literal(const std::string& text) const {
+  Value value;
+  value.kind = Value::Kind::string;
+  value.length = checked_length(text.size());
+  value.buffer = &text;
+  return value;
+}
+
+Value Heap::concatenated(const Value& front, const std::vector<std::string_view>& pieces) {
+  size_t added = 0;
+  for (std::string_view piece : pieces) added += piece.size();
+  auto own = growing_.find(front.buffer);
+  bool grows = own != growing_.end() && front.buffer->size() == front.length;
+  use(added + (grows ? 0 : front.length + sizeof(std::string) + 64));
+  // The pieces may be parts of the buffer that grows.
+  std::string tail;
+  tail.reserve(added);
+  for (std::string_view piece : pieces) tail += piece;
+  if (!grows) {
+    strings_.emplace_back(front.text());
+    growing_.insert(&strings_.back());
+  }
+  std::string& buffer = grows ? const_cast<std::string&>(**own) : strings_.back();
+  buffer += tail;
+  Value value;
+  value.kind = Value::Kind::string;
+  value.length = checked_length(buffer.size());
+  value.buffer = &buffer;
   return value;
 }
 

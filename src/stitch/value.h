@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -41,12 +42,13 @@ struct Value {
     module,  // what `import` and `module` give
   };
   Kind kind = Kind::list;
+  uint32_t length = 0;  // of a string: the front of its buffer
   union {
     int64_t integer;
     double real;
     bool boolean;
     uint32_t index;
-    const std::string* string;
+    const std::string* buffer;  // of a string (or a module's name): text() is what it is
     const List* list;
     const Map* map;
     const Function* function;
@@ -61,6 +63,7 @@ struct Value {
   static Value of_bool(bool truth);
   static Value indexed(Kind kind, uint32_t index);
 
+  std::string_view text() const { return {buffer->data(), length}; }
   bool is(Kind other) const { return kind == other; }
   bool callable() const { return kind == Kind::function || kind == Kind::builtin; }
   // False are "", 0, false and the empty list.
@@ -144,6 +147,10 @@ class Heap {
   uint64_t bytes_left() const { return bytes_left_; }
 
   Value string(std::string text);
+  Value literal(const std::string& text) const;  // which outlives the heap
+  // `front` and then the pieces. Where `front` ends its buffer, they are added to that: joining n strings one
+  // by one costs their length, not its square.
+  Value concatenated(const Value& front, const std::vector<std::string_view>& pieces);
   Value list(List items);
   Value map(Map items);
   Value attribute(Attribute attribute);
@@ -155,6 +162,7 @@ class Heap {
   uint64_t bytes_left_, steps_left_;
   std::function<void(std::string_view)> on_limit_;
   std::deque<std::string> strings_;
+  std::unordered_set<const std::string*> growing_;  // those of strings_ that concatenated() made
   std::deque<List> lists_;
   std::deque<Map> maps_;
   std::deque<Attribute> attributes_;
