@@ -18,7 +18,9 @@ enum class Group { images, node, cluster, other };
 
 // What stands before or after any command.
 struct Globals {
-  Paths paths;  // --state-dir, --run-dir
+  Paths paths;                              // --state-dir, --run-dir
+  bool run_dir_given = false;               // by --run-dir
+  std::optional<std::string> context = {};  // --context
 };
 
 // A number of bytes, written like 512M or 4GiB (base/text.h, parse_size).

@@ -8,6 +8,7 @@ std::vector<Command> all_commands() {
   return {
       build_command(),
       completion_command(),
+      context_command(),
       cp_command(),
       exec_command(),
       get_command(),
@@ -19,6 +20,7 @@ std::vector<Command> all_commands() {
       man_command(),
       node_command(),
       nodes_command(),
+      operators_command(),
       ps_command(),
       pull_command(),
       push_command(),

@@ -7,6 +7,7 @@ namespace rayctl::cli {
 
 Command build_command();
 Command completion_command();
+Command context_command();
 Command cp_command();
 Command exec_command();
 Command get_command();
@@ -18,6 +19,7 @@ Command logs_command();
 Command man_command();
 Command node_command();
 Command nodes_command();
+Command operators_command();
 Command ps_command();
 Command pull_command();
 Command push_command();

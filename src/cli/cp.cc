@@ -9,7 +9,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cluster/control_socket.h"
+#include "cli/connect.h"
 #include "ray/copy.h"
 #include "ray/start.h"
 
@@ -46,10 +46,9 @@ void run_copier(const Globals& globals, const std::string& container, std::vecto
                          {"workdir", "/"},
                          {"interactive", in >= 0},
                          {"env", nlohmann::json::array()}};
-  Json reply =
-      cluster::ControlSocket::connect(globals.paths.run_dir)
-          .run("exec", body,
-               {.in = in, .out = out, .err = [&](Bytes bytes) { errors += as_text(bytes).substr(0, 4096); }});
+  Json reply = connect(globals).run("exec", body, {.in = in, .out = out, .err = [&](Bytes bytes) {
+                                                     errors += as_text(bytes).substr(0, 4096);
+                                                   }});
   if (reply.at("code").integer() != 0) throw Error("{}: {}", container, printable(trim(errors)));
 }
 

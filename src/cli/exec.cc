@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cluster/control_socket.h"
+#include "cli/connect.h"
 
 namespace rayctl::cli {
 
@@ -35,13 +35,12 @@ int exec(const Globals& globals, const Exec& e) {
   if (const char* term = std::getenv("TERM"); e.tty && term)
     body["env"].push_back(std::string("TERM=") + term);
   using Streams = cluster::RequestStreams;
-  Json reply = cluster::ControlSocket::connect(globals.paths.run_dir)
-                   .run("exec", body,
-                        {.in = e.interactive ? STDIN_FILENO : -1,
-                         .out = write_to(STDOUT_FILENO, "stdout"),
-                         .err = write_to(STDERR_FILENO, "stderr"),
-                         .terminal = e.tty ? Streams::Terminal::raw : Streams::Terminal::none,
-                         .signals = Streams::Signals::forward});
+  Json reply = connect(globals).run("exec", body,
+                                    {.in = e.interactive ? STDIN_FILENO : -1,
+                                     .out = write_to(STDOUT_FILENO, "stdout"),
+                                     .err = write_to(STDERR_FILENO, "stderr"),
+                                     .terminal = e.tty ? Streams::Terminal::raw : Streams::Terminal::none,
+                                     .signals = Streams::Signals::forward});
   return static_cast<int>(reply.at("code").integer());
 }
 

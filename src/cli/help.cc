@@ -17,6 +17,7 @@ constexpr std::pair<Group, const char*> headings[] = {{Group::images, "Images"},
 constexpr const char* global_options =
     "      --state-dir DIR     images, layers, containers and keys (default /var/lib/rayctl)\n"
     "      --run-dir DIR       sockets, locks and network namespaces (default /run/rayctl)\n"
+    "      --context NAME      the cluster to talk to (rayctl context ls; or set RAYCTL_CONTEXT)\n"
     "      --log-format text|json, --log-level error|warn|info|debug\n";
 
 std::string usage_line(const std::string& path, const Command& c) {

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cluster/control_socket.h"
+#include "cli/connect.h"
 
 namespace rayctl::cli {
 
@@ -22,9 +22,8 @@ int logs(const Globals& globals, const Logs& l) {
   nlohmann::json body = {{"target", l.container}, {"follow", l.follow}, {"timestamps", l.timestamps}};
   if (l.tail) body["tail"] = *l.tail;
   if (l.since) body["since_seconds"] = parse_duration(*l.since).count();
-  cluster::ControlSocket::connect(globals.paths.run_dir)
-      .run("logs", body,
-           {.out = write_to(STDOUT_FILENO, "stdout"), .err = write_to(STDERR_FILENO, "stderr")});
+  connect(globals).run("logs", body,
+                       {.out = write_to(STDOUT_FILENO, "stdout"), .err = write_to(STDERR_FILENO, "stderr")});
   return 0;
 }
 

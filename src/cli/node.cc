@@ -48,6 +48,9 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--join", "HOST[:PORT]", &f.join, "worker: the head"),
       option("--token-file", "FILE|-", &f.token_file,
              "worker: where the join token is read from (or set RAYCTL_TOKEN)"),
+      option(
+          "--claim-token-file", "FILE", &f.claim_token_file,
+          "head: make no CA, wait for the operator who has the token too (rayctl up, rayctl context claim)"),
       option("--memory", "SIZE", &n.memory,
              "the container's limit (default: this machine's less the larger of 1 GiB and 10 %)"),
       option("--cpus", "N", &f.cpus, "the container's CPUs, fractions allowed (default: all)"),

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cluster/control_socket.h"
+#include "cli/connect.h"
 
 namespace rayctl::cli {
 
@@ -16,9 +16,9 @@ Command remove_command() {
           .examples = {{"rayctl nodes rm ray-wk-1",
                         "a machine that was given back; 'node reset' there lets it join anew"}},
           .run = [names](const Globals& globals) {
-            cluster::ControlSocket socket = cluster::ControlSocket::connect(globals.paths.run_dir);
+            cluster::OperatorClient client = connect(globals);
             for (const std::string& name : *names) {
-              socket.request("nodes.remove", {{"name", name}});
+              client.request("nodes.remove", {{"name", name}});
               fmt::print("{}\n", name);
             }
             return 0;
@@ -30,7 +30,7 @@ Command remove_command() {
 Command nodes_command() {
   Command command{.name = "nodes",
                   .group = Group::cluster,
-                  .summary = "Manage the cluster's nodes (on the head, as root)",
+                  .summary = "Manage the cluster's nodes (as root on the head, or as admin)",
                   .description = "'rayctl status' lists them."};
   command.commands = {remove_command()};
   return command;

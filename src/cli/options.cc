@@ -13,6 +13,7 @@ namespace {
 
 struct GlobalValues {
   std::string state_dir, run_dir;
+  std::optional<std::string> context;
   std::string log_format = "text", log_level = "info";
 };
 
@@ -20,6 +21,7 @@ std::vector<Argument> global_arguments(GlobalValues& values) {
   return {
       option("--state-dir", "DIR", &values.state_dir, "where images, layers, containers and keys are kept"),
       option("--run-dir", "DIR", &values.run_dir, "where sockets, locks and network namespaces are kept"),
+      option("--context", "NAME", &values.context, "the cluster to talk to, as 'rayctl context ls' names it"),
       choice("--log-format", {"text", "json"}, &values.log_format, "the form of messages on stderr"),
       choice("--log-level", {"error", "warn", "info", "debug"}, &values.log_level,
              "the least important message to show"),
@@ -203,6 +205,8 @@ void apply(const GlobalValues& values, Globals& globals) {
   globals.paths = default_paths();
   if (!values.state_dir.empty()) globals.paths.state_dir = values.state_dir;
   if (!values.run_dir.empty()) globals.paths.run_dir = values.run_dir;
+  globals.run_dir_given = !values.run_dir.empty();
+  globals.context = values.context;
   static const std::vector<std::string> levels = {"error", "warn", "info", "debug"};
   auto level = std::find(levels.begin(), levels.end(), values.log_level) - levels.begin();
   set_log({.level = static_cast<Level>(level),

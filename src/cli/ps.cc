@@ -2,8 +2,8 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/connect.h"
 #include "cli/table.h"
-#include "cluster/control_socket.h"
 #include "ray/report.h"
 
 namespace rayctl::cli {
@@ -11,7 +11,7 @@ namespace rayctl::cli {
 namespace {
 
 int ps(const Globals& globals, const std::string& format, bool quiet) {
-  Json reply = cluster::ControlSocket::connect(globals.paths.run_dir).request("ps", nlohmann::json::object());
+  Json reply = connect(globals).request("ps", nlohmann::json::object());
   if (format == "json" && !quiet) {
     fmt::print("{}\n", reply.at("containers").raw().dump(2));
     return 0;

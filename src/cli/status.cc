@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/connect.h"
 #include "cli/table.h"
-#include "cluster/control_socket.h"
 #include "ray/report.h"
 
 namespace rayctl::cli {
@@ -20,6 +20,10 @@ std::string indented(const std::string& text) {
 
 void print_status(const Json& reply) {
   const Json cluster = reply.at("cluster");
+  if (cluster.at("id").string().empty()) {
+    fmt::print("no cluster yet: {}\n", printable(reply.string_or("head", "this node hasn't joined one")));
+    return;
+  }
   std::string overlay = cluster.at("overlay").string();
   fmt::print("cluster {}: image {}, overlay {}{}, pool {}\n", cluster.at("id").string(),
              cluster.at("image").string(), overlay, overlay == "vxlan" ? " (not encrypted)" : "",
@@ -55,12 +59,12 @@ void print_status(const Json& reply) {
 }
 
 int status(const Globals& globals, const std::string& format, const std::optional<std::string>& wait) {
-  cluster::ControlSocket socket = cluster::ControlSocket::connect(globals.paths.run_dir);
+  cluster::OperatorClient client = connect(globals);
   if (wait) {
     int64_t seconds = parse_duration(*wait).count();
-    socket.request("wait", {{"seconds", seconds}}, std::chrono::seconds(seconds + 10));
+    client.request("wait", {{"seconds", seconds}}, std::chrono::seconds(seconds + 10));
   }
-  Json reply = socket.request("status", nlohmann::json::object());
+  Json reply = client.request("status", nlohmann::json::object());
   if (format == "json")
     fmt::print("{}\n", reply.raw().dump(2));
   else

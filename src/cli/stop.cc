@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cluster/control_socket.h"
+#include "cli/connect.h"
 
 namespace rayctl::cli {
 
@@ -18,10 +18,10 @@ Command container_verb(const char* name, std::string summary, std::vector<Exampl
               positional("CONTAINER", containers.get(), "id or its beginning, node name, or 'head'"))},
           .examples = std::move(examples),
           .run = [containers, request = std::string(name)](const Globals& globals) {
-            cluster::ControlSocket socket = cluster::ControlSocket::connect(globals.paths.run_dir);
+            cluster::OperatorClient client = connect(globals);
             for (const std::string& container : *containers) {
               // Ray drains before it ends: the supervisor's grace bounds the wait.
-              Json reply = socket.request(request, {{"target", container}}, std::chrono::minutes(10));
+              Json reply = client.request(request, {{"target", container}}, std::chrono::minutes(10));
               fmt::print("{}\n", reply.at("id").string().substr(0, 12));
             }
             return 0;

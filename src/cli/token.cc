@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/connect.h"
 #include "cluster/cluster_state.h"
-#include "cluster/control_socket.h"
 
 namespace rayctl::cli {
 
@@ -20,9 +20,10 @@ struct Options {
 // A secret goes to eyes or into a file of root's: a pipe or the journal would keep it for everybody.
 int create(const Options& options, const Globals& globals) {
   auto lifetime = parse_duration(options.ttl);
-  Json answer = cluster::ControlSocket::connect(globals.paths.run_dir)
-                    .request("token.create",
-                             {{"role", options.role}, {"seconds", lifetime.count()}, {"uses", options.uses}});
+  if (options.file.empty() && !stdout_is_terminal() && chosen_context(globals))
+    throw UsageError("rayctl token create: name a file for the secret: --file FILE");
+  Json answer = connect(globals).request(
+      "token.create", {{"role", options.role}, {"seconds", lifetime.count()}, {"uses", options.uses}});
   cluster::Token token = cluster::parse_token(answer.at("token").string());
   if (options.file.empty() && stdout_is_terminal()) {
     fmt::print("{}\n", cluster::format_token(token));
@@ -45,8 +46,7 @@ std::string left(cluster::WallTime until) {
 }
 
 int list(const Options& options, const Globals& globals) {
-  Json answer =
-      cluster::ControlSocket::connect(globals.paths.run_dir).request("token.list", nlohmann::json::object());
+  Json answer = connect(globals).request("token.list", nlohmann::json::object());
   if (options.output == "json") {
     fmt::print("{}\n", answer.at("tokens").raw().dump(2));
     return 0;
@@ -62,8 +62,7 @@ int list(const Options& options, const Globals& globals) {
 }
 
 int revoke(const Options& options, const Globals& globals) {
-  Json answer =
-      cluster::ControlSocket::connect(globals.paths.run_dir).request("token.revoke", {{"id", options.id}});
+  Json answer = connect(globals).request("token.revoke", {{"id", options.id}});
   fmt::print("{}\n", printable(answer.at("id").string()));
   return 0;
 }
@@ -83,9 +82,9 @@ Command token_command() {
           {.name = "create",
            .group = Group::cluster,
            .summary = "Make a join token",
-           .description =
-               "Runs on the head, as root. The token is printed on a terminal; otherwise it is written to a "
-               "file that only root can read, and the file's path is printed.",
+           .description = "Needs root on the head, or an admin's context. The token is printed on a "
+                          "terminal; otherwise it is written to a "
+                          "file that only root can read, and the file's path is printed.",
            .arguments =
                {choice("--role", {"worker", "operator", "admin"}, &options->role, "what the token admits"),
                 option("--ttl", "TIME", &options->ttl, "how long it can be used, like 90s, 10m, 1h30m"),

@@ -1,161 +1,25 @@
 #include "cluster/ca.h"
 
-#include <fcntl.h>
-#include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
-#include <openssl/x509v3.h>
 
 #include <algorithm>
-#include <array>
-#include <ctime>
 
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
+#include "cluster/x509.h"
 
 namespace rayctl::cluster {
 
 namespace {
 
-constexpr size_t max_pem_size = 64 << 10, max_csr_size = 16 << 10;
 constexpr std::string_view uri_scheme = "rayctl://";
-
-struct Free {
-  void operator()(BIO* p) const { BIO_free_all(p); }
-  void operator()(X509_REQ* p) const { X509_REQ_free(p); }
-  void operator()(X509_EXTENSION* p) const { X509_EXTENSION_free(p); }
-  void operator()(GENERAL_NAMES* p) const { GENERAL_NAMES_free(p); }
-  void operator()(BIGNUM* p) const { BN_free(p); }
-};
-template <class T>
-using Owned = std::unique_ptr<T, Free>;
-
-[[noreturn]] void fail(std::string_view what) {
-  std::array<char, 256> text{};
-  unsigned long code = ERR_get_error();
-  ERR_error_string_n(code, text.data(), text.size());
-  ERR_clear_error();
-  const char* reason = ERR_reason_error_string(code);
-  throw Error("cannot {}: {}", what, reason ? reason : code ? text.data() : "OpenSSL refuses");
-}
-
-template <class T>
-T* need(T* pointer, std::string_view what) {
-  if (!pointer) fail(what);
-  return pointer;
-}
-
-void need_one(int rc, std::string_view what) {
-  if (rc != 1) fail(what);
-}
-
-X509Ptr own(X509* certificate) {
-  return {certificate, X509_free};
-}
-KeyPtr own(EVP_PKEY* key) {
-  return {key, EVP_PKEY_free};
-}
-
-Owned<BIO> memory(std::string_view bytes) {
-  return Owned<BIO>(need(BIO_new_mem_buf(bytes.data(), static_cast<int>(bytes.size())), "read PEM"));
-}
-
-std::string drain(BIO* bio) {
-  char* data = nullptr;
-  long size = BIO_get_mem_data(bio, &data);
-  return {data, static_cast<size_t>(size)};
-}
-
-// OpenSSL asks on the terminal for the password of an encrypted PEM unless it is given one.
-int no_password(char*, int, int, void*) {
-  return 0;
-}
-
-std::string spki_digest(X509_PUBKEY* key) {
-  unsigned char* der = nullptr;
-  int size = i2d_X509_PUBKEY(key, &der);
-  if (size <= 0) fail("encode a public key");
-  std::string digest = sha256({reinterpret_cast<char*>(der), static_cast<size_t>(size)});
-  OPENSSL_free(der);
-  return digest;
-}
-
-std::string key_digest(EVP_PKEY* key) {
-  X509_PUBKEY* wrapped = nullptr;
-  need_one(X509_PUBKEY_set(&wrapped, key), "encode a public key");
-  std::string digest;
-  try {
-    digest = spki_digest(wrapped);
-  } catch (...) {
-    X509_PUBKEY_free(wrapped);
-    throw;
-  }
-  X509_PUBKEY_free(wrapped);
-  return digest;
-}
-
-std::string id_of(EVP_PKEY* key) {
-  return hex(key_digest(key)).substr(0, 20);
-}
-
-WallTime parse_time(const ASN1_TIME* time) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) throw Error("cannot read a certificate: its dates are damaged");
-  return WallTime(std::chrono::seconds(timegm(&parts)));
-}
-
-void set_times(X509* certificate, WallTime from, WallTime to) {
-  if (!ASN1_TIME_set(X509_getm_notBefore(certificate), std::chrono::system_clock::to_time_t(from)) ||
-      !ASN1_TIME_set(X509_getm_notAfter(certificate), std::chrono::system_clock::to_time_t(to)))
-    fail("date a certificate");
-}
-
-void add_extension(X509* certificate, X509* issuer, int nid, const std::string& value) {
-  X509V3_CTX context;
-  X509V3_set_ctx_nodb(&context);
-  X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  Owned<X509_EXTENSION> extension(
-      need(X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()), "make a certificate's extension"));
-  need_one(X509_add_ext(certificate, extension.get(), -1), "make a certificate's extension");
-}
-
-void set_serial(X509* certificate) {
-  std::string bytes = random_bytes(16);
-  bytes[0] = static_cast<char>((bytes[0] & 0x3f) | 0x40);  // positive, and always 16 bytes long
-  Owned<BIGNUM> number(need(BN_bin2bn(reinterpret_cast<const unsigned char*>(bytes.data()), 16, nullptr),
-                            "number a certificate"));
-  if (!BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate))) fail("number a certificate");
-}
-
-void set_name(X509_NAME* name, const std::string& common_name) {
-  auto add = [&](const char* field, const std::string& value) {
-    need_one(X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8,
-                                        reinterpret_cast<const unsigned char*>(value.data()),
-                                        static_cast<int>(value.size()), -1, 0),
-             "name a certificate");
-  };
-  add("O", "rayctl");
-  add("CN", common_name);
-}
-
-const EVP_MD* digest_for(EVP_PKEY* key) {
-  return EVP_PKEY_id(key) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
-}
-
-// The key's kind: nothing weak or huge gets a certificate.
-void check_kind(EVP_PKEY* key) {
-  if (EVP_PKEY_id(key) == EVP_PKEY_ED25519) return;
-  std::array<char, 64> group{};
-  size_t size = 0;
-  if (EVP_PKEY_id(key) != EVP_PKEY_EC ||
-      EVP_PKEY_get_group_name(key, group.data(), group.size(), &size) != 1 ||
-      std::string_view(group.data(), size) != SN_X9_62_prime256v1)
-    throw Error("cannot sign a certificate: the key is neither P-256 nor Ed25519");
-}
+constexpr std::string_view unclaimed_cluster = "unclaimed";
+constexpr std::string_view operator_prefix = "user-";
+constexpr size_t max_operator_name = 40;
 
 bool id_characters(std::string_view text, size_t most) {
   return !text.empty() && text.size() <= most && std::all_of(text.begin(), text.end(), [](char c) {
@@ -163,23 +27,40 @@ bool id_characters(std::string_view text, size_t most) {
   });
 }
 
-std::string only_uri(X509* certificate) {
-  Owned<GENERAL_NAMES> names(
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
-  if (!names || sk_GENERAL_NAME_num(names.get()) != 1) return "";
-  const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), 0);
-  if (name->type != GEN_URI) return "";
-  const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-  return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
-          static_cast<size_t>(ASN1_STRING_length(uri))};
+bool is_issued_by(const X509Ptr& certificate, const X509Ptr& issuer) {
+  bool is = X509_check_issued(issuer.get(), certificate.get()) == X509_V_OK &&
+            X509_verify(certificate.get(), X509_get0_pubkey(issuer.get())) == 1;
+  ERR_clear_error();
+  return is;
 }
 
-std::string when(WallTime time) {
-  std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  return fmt::format("{:04}-{:02}-{:02} {:02}:{:02} UTC", parts.tm_year + 1900, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min);
+bool belong_together(const X509Ptr& certificate, const KeyPtr& key) {
+  bool fit = X509_check_private_key(certificate.get(), key.get()) == 1;
+  ERR_clear_error();
+  return fit;
+}
+
+std::string check_dates(WallTime from, WallTime to, WallTime now) {
+  if (now + max_clock_skew < from)
+    return fmt::format("its certificate is not valid before {}, and this machine's clock says {}", when(from),
+                       when(now));
+  if (now - max_clock_skew > to)
+    return fmt::format("its certificate expired at {}, and this machine's clock says {}", when(to),
+                       when(now));
+  return "";
+}
+
+// Whether the root lets this one be an authority of its cluster, and of no more.
+std::string verify_authority(const X509Ptr& authority, const X509Ptr& root, WallTime now) {
+  if (!is_issued_by(authority, root) || X509_check_ca(root.get()) != 1 || X509_get_pathlen(root.get()) == 0)
+    return "its certificate is from another cluster";
+  if (X509_check_ca(authority.get()) != 1 || X509_get_pathlen(authority.get()) != 0)
+    return "the certificate in between is no authority for nodes";
+  std::string cluster = constrained_cluster(authority);
+  if (cluster.empty() || cluster != constrained_cluster(root))
+    return "the certificate in between is an authority for another cluster";
+  return check_dates(parse_time(X509_get0_notBefore(authority.get())),
+                     parse_time(X509_get0_notAfter(authority.get())), now);
 }
 
 }  // namespace
@@ -199,6 +80,36 @@ std::optional<Identity> parse_identity(std::string_view uri) {
   return Identity{std::string(cluster), *role, std::string(id)};
 }
 
+std::string operator_id(std::string_view name) {
+  if (!id_characters(name, max_operator_name) || name.front() == '-')
+    throw Error("cannot use '{}' as an operator's name: use a-z, 0-9 and '-' inside, at most {} characters",
+                printable(name.substr(0, 64)), max_operator_name);
+  return std::string(operator_prefix) + std::string(name);
+}
+
+std::optional<std::string> operator_name(std::string_view id) {
+  if (!id.starts_with(operator_prefix)) return std::nullopt;
+  return std::string(id.substr(operator_prefix.size()));
+}
+
+KeyPtr make_key() {
+  return own(need(EVP_EC_gen(SN_X9_62_prime256v1), "make a key"));
+}
+
+KeyPtr parse_key(std::string_view pem, std::string_view name) {
+  EVP_PKEY* key = PEM_read_bio_PrivateKey(memory(pem).get(), nullptr, no_password, nullptr);
+  ERR_clear_error();
+  if (!key) throw Error("cannot read key '{}': it is damaged", name);
+  return own(key);
+}
+
+std::string to_pem(const KeyPtr& key) {
+  Owned<BIO> out(need(BIO_new(BIO_s_secmem() ? BIO_s_secmem() : BIO_s_mem()), "write a key"));
+  need_one(PEM_write_bio_PrivateKey(out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr),
+           "write a key");
+  return drain(out.get());
+}
+
 KeyPtr load_or_make_key(const std::string& path) {
   if (auto found = status(path)) {
     if (!S_ISREG(found->st_mode)) throw Error("cannot read key '{}': not a regular file", path);
@@ -207,19 +118,12 @@ KeyPtr load_or_make_key(const std::string& path) {
           "cannot use key '{}': others may read it (if nobody did: chmod 600 {}; else: rayctl node reset)",
           path, path);
     std::string pem = read_file(path, max_pem_size);
-    EVP_PKEY* key = PEM_read_bio_PrivateKey(memory(pem).get(), nullptr, no_password, nullptr);
+    KeyPtr key = parse_key(pem, path);
     OPENSSL_cleanse(pem.data(), pem.size());
-    if (!key) {
-      ERR_clear_error();
-      throw Error("cannot read key '{}': it is damaged", path);
-    }
-    return own(key);
+    return key;
   }
-  KeyPtr key = own(need(EVP_EC_gen(SN_X9_62_prime256v1), "make a key"));
-  Owned<BIO> out(need(BIO_new(BIO_s_secmem() ? BIO_s_secmem() : BIO_s_mem()), "make a key"));
-  need_one(PEM_write_bio_PrivateKey(out.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr),
-           "write a key");
-  std::string pem = drain(out.get());
+  KeyPtr key = make_key();
+  std::string pem = to_pem(key);
   replace_file(path, pem, 0600);
   OPENSSL_cleanse(pem.data(), pem.size());
   return key;
@@ -234,7 +138,8 @@ std::string make_csr(const KeyPtr& key) {
   need_one(X509_REQ_set_version(request.get(), 0), "make a certificate request");
   set_name(X509_REQ_get_subject_name(request.get()), node_id(key));
   need_one(X509_REQ_set_pubkey(request.get(), key.get()), "make a certificate request");
-  if (X509_REQ_sign(request.get(), key.get(), digest_for(key.get())) <= 0) fail("sign a certificate request");
+  if (X509_REQ_sign(request.get(), key.get(), digest_for(key.get())) <= 0)
+    fail_openssl("sign a certificate request");
   Owned<BIO> out(need(BIO_new(BIO_s_mem()), "make a certificate request"));
   need_one(PEM_write_bio_X509_REQ(out.get(), request.get()), "make a certificate request");
   return drain(out.get());
@@ -277,12 +182,62 @@ WallTime renewal_time(const CertificateInfo& info, double random) {
   return info.not_before + std::chrono::seconds(static_cast<int64_t>(life * (0.5 + 0.3 * random)));
 }
 
-Authority::Authority(KeyPtr key, X509Ptr certificate, std::string cluster_id, const CertificateTimes& times)
+std::string constrained_cluster(const X509Ptr& authority) {
+  Owned<NAME_CONSTRAINTS> constraints(static_cast<NAME_CONSTRAINTS*>(
+      X509_get_ext_d2i(authority.get(), NID_name_constraints, nullptr, nullptr)));
+  ERR_clear_error();
+  if (!constraints || sk_GENERAL_SUBTREE_num(constraints->permittedSubtrees) != 1) return "";
+  const GENERAL_NAME* base = sk_GENERAL_SUBTREE_value(constraints->permittedSubtrees, 0)->base;
+  if (base->type != GEN_URI) return "";
+  const ASN1_IA5STRING* uri = base->d.uniformResourceIdentifier;
+  return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+          static_cast<size_t>(ASN1_STRING_length(uri))};
+}
+
+X509Ptr make_unclaimed_certificate(const KeyPtr& key, WallTime now) {
+  std::string uri = format_identity({std::string(unclaimed_cluster), MemberRole::head, node_id(key)});
+  CertificateTimes times;
+  return make_certificate({.common_name = "unclaimed head",
+                           .from = now - times.backdate,
+                           .to = now + times.authority,
+                           .extensions = {{NID_basic_constraints, "critical,CA:FALSE"},
+                                          {NID_key_usage, "critical,digitalSignature"},
+                                          {NID_subject_alt_name, "URI:" + uri}}},
+                          key.get(), nullptr, key.get());
+}
+
+bool is_unclaimed(const X509Ptr& certificate) {
+  std::optional<Identity> identity = parse_identity(only_uri(certificate.get()));
+  bool is = identity && identity->cluster == unclaimed_cluster && identity->role == MemberRole::head &&
+            X509_verify(certificate.get(), X509_get0_pubkey(certificate.get())) == 1;
+  ERR_clear_error();
+  return is;
+}
+
+Authority::Authority(KeyPtr key, X509Ptr certificate, X509Ptr root, std::string cluster_id,
+                     const CertificateTimes& times)
     : key_(std::move(key)),
       certificate_(std::move(certificate)),
+      root_(std::move(root)),
       cluster_id_(std::move(cluster_id)),
-      pin_(spki_pin(certificate_)),
+      pin_(spki_pin(root_ ? root_ : certificate_)),
       times_(times) {}
+
+std::string Authority::request(const std::string& directory) {
+  return make_csr(load_or_make_key(join(directory, "ca.key")));
+}
+
+void Authority::install(const std::string& directory, const X509Ptr& certificate, const X509Ptr& root,
+                        const std::string& cluster_id, WallTime now) {
+  KeyPtr key = load_or_make_key(join(directory, "ca.key"));
+  if (!belong_together(certificate, key)) throw Error("cannot take the cluster's CA: it is for another key");
+  if (std::string reason = verify_authority(certificate, root, now); !reason.empty())
+    throw Error("cannot take the cluster's CA: {}", reason);
+  if (constrained_cluster(certificate) != cluster_id)
+    throw Error("cannot take the cluster's CA: it is for another cluster");
+  replace_file(join(directory, "root.crt"), to_pem(root), 0644);
+  replace_file(join(directory, "ca.crt"), to_pem(certificate), 0644);
+}
 
 Authority Authority::open(const std::string& directory, const std::string& cluster_id,
                           const CertificateTimes& times) {
@@ -296,86 +251,76 @@ Authority Authority::open(const std::string& directory, const std::string& clust
   KeyPtr key = load_or_make_key(key_path);
   if (!fresh) {
     X509Ptr certificate = parse_certificate(read_file(path, max_pem_size), path);
-    if (X509_check_private_key(certificate.get(), key.get()) != 1) {
-      ERR_clear_error();
+    if (!belong_together(certificate, key))
       throw Error("cannot open the cluster's CA: '{}' and '{}' don't belong together", key_path, path);
+    std::string root_path = join(directory, "root.crt");
+    X509Ptr root;
+    if (auto pem = read_file_if_exists(root_path, max_pem_size)) {
+      root = parse_certificate(*pem, root_path);
+      if (!is_issued_by(certificate, root))
+        throw Error("cannot open the cluster's CA: '{}' and '{}' don't belong together", root_path, path);
     }
-    return {std::move(key), std::move(certificate), cluster_id, times};
+    return {std::move(key), std::move(certificate), std::move(root), cluster_id, times};
   }
   WallTime now = wall_now();
-  // A machine without a battery clock starts in 1970: a CA of that date would be expired once the time is
-  // set.
-  if (now < WallTime(std::chrono::seconds(1767225600)))
-    throw Error("cannot create the cluster: this machine's clock says {} (set it first)", when(now));
-  X509Ptr certificate = own(need(X509_new(), "make a CA"));
-  X509* raw = certificate.get();
-  X509_set_version(raw, 2);
-  set_serial(raw);
-  set_times(raw, now - times.backdate, now + times.authority);
-  set_name(X509_get_subject_name(raw), "cluster " + cluster_id);
-  need_one(X509_set_issuer_name(raw, X509_get_subject_name(raw)), "make a CA");
-  need_one(X509_set_pubkey(raw, key.get()), "make a CA");
-  add_extension(raw, raw, NID_basic_constraints, "critical,CA:TRUE,pathlen:0");
-  add_extension(raw, raw, NID_key_usage, "critical,keyCertSign,cRLSign");
-  add_extension(raw, raw, NID_subject_key_identifier, "hash");
-  if (X509_sign(raw, key.get(), digest_for(key.get())) <= 0) fail("sign a CA");
+  check_clock_is_set(now, "the cluster");
+  X509Ptr certificate =
+      make_certificate({.common_name = "cluster " + cluster_id,
+                        .from = now - times.backdate,
+                        .to = now + times.authority,
+                        .extensions = {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
+                                       {NID_key_usage, "critical,keyCertSign,cRLSign"},
+                                       {NID_subject_key_identifier, "hash"}}},
+                       key.get(), nullptr, key.get());
   replace_file(path, to_pem(certificate), 0644);
-  return {std::move(key), std::move(certificate), cluster_id, times};
+  return {std::move(key), std::move(certificate), nullptr, cluster_id, times};
 }
 
 X509Ptr Authority::issue(const KeyPtr& key, const Identity& identity, WallTime now) const {
+  return issue_member(key, identity, now, certificate_, key_, times_);
+}
+
+X509Ptr Authority::sign(std::string_view csr_pem, const Identity& identity, WallTime now) const {
+  return issue(key_of_request(csr_pem), identity, now);
+}
+
+X509Ptr issue_member(const KeyPtr& key, const Identity& identity, WallTime now, const X509Ptr& issuer,
+                     const KeyPtr& issuer_key, const CertificateTimes& times) {
   check_kind(key.get());
   bool is_node = identity.role == MemberRole::head || identity.role == MemberRole::worker;
   if (is_node && identity.id != id_of(key.get()))
     throw Error("cannot sign a certificate for node '{}': the key is another node's", identity.id);
   std::string uri = format_identity(identity);
   if (!parse_identity(uri)) throw Error("cannot sign a certificate for '{}': not an identity", uri);
-  X509Ptr certificate = own(need(X509_new(), "make a certificate"));
-  X509* raw = certificate.get();
-  X509_set_version(raw, 2);
-  set_serial(raw);
-  WallTime end = now + (is_node ? times_.node : times_.operators);
-  set_times(raw, now - times_.backdate, std::min(end, parse_time(X509_get0_notAfter(certificate_.get()))));
-  set_name(X509_get_subject_name(raw), identity.id);
-  need_one(X509_set_issuer_name(raw, X509_get_subject_name(certificate_.get())), "make a certificate");
-  need_one(X509_set_pubkey(raw, key.get()), "make a certificate");
-  X509* issuer = certificate_.get();
-  add_extension(raw, issuer, NID_basic_constraints, "critical,CA:FALSE");
-  add_extension(raw, issuer, NID_key_usage, "critical,digitalSignature");
-  add_extension(raw, issuer, NID_ext_key_usage,
-                identity.role == MemberRole::head ? "serverAuth,clientAuth" : "clientAuth");
-  add_extension(raw, issuer, NID_authority_key_identifier, "keyid");
-  add_extension(raw, issuer, NID_subject_alt_name, "URI:" + uri);
-  if (X509_sign(raw, key_.get(), digest_for(key_.get())) <= 0) fail("sign a certificate");
-  return certificate;
-}
-
-X509Ptr Authority::sign(std::string_view csr_pem, const Identity& identity, WallTime now) const {
-  if (csr_pem.size() > max_csr_size)
-    throw Error("cannot read a certificate request: it is larger than 16 KiB");
-  Owned<X509_REQ> request(PEM_read_bio_X509_REQ(memory(csr_pem).get(), nullptr, no_password, nullptr));
-  EVP_PKEY* raw = request ? X509_REQ_get_pubkey(request.get()) : nullptr;
-  ERR_clear_error();
-  if (!raw) throw Error("cannot read a certificate request: it is damaged");
-  KeyPtr key = own(raw);
-  check_kind(raw);
-  bool proven = X509_REQ_verify(request.get(), raw) == 1;
-  ERR_clear_error();
-  if (!proven) throw Error("cannot sign a certificate request: it isn't signed by its own key");
-  return issue(key, identity, now);
+  WallTime end = now + (is_node                      ? times.node
+                        : operator_name(identity.id) ? times.named_operators
+                                                     : times.operators);
+  return make_certificate(
+      {.common_name = identity.id,
+       .from = now - times.backdate,
+       .to = std::min(end, parse_time(X509_get0_notAfter(issuer.get()))),
+       .extensions = {{NID_basic_constraints, "critical,CA:FALSE"},
+                      {NID_key_usage, "critical,digitalSignature"},
+                      {NID_ext_key_usage,
+                       identity.role == MemberRole::head ? "serverAuth,clientAuth" : "clientAuth"},
+                      {NID_authority_key_identifier, "keyid"},
+                      {NID_subject_alt_name, "URI:" + uri}}},
+      key.get(), issuer, issuer_key.get());
 }
 
 Credentials load_credentials(const std::string& directory) {
-  Credentials found{.key = load_or_make_key(join(directory, "node.key")), .certificate = {}, .authority = {}};
-  std::string path = join(directory, "node.crt"), ca_path = join(directory, "ca.crt");
-  auto pem = read_file_if_exists(path, max_pem_size), ca_pem = read_file_if_exists(ca_path, max_pem_size);
+  Credentials found{
+      .key = load_or_make_key(join(directory, "node.key")), .certificate = {}, .authority = {}, .root = {}};
+  std::string path = join(directory, "node.crt"), ca_path = join(directory, "ca.crt"),
+              root_path = join(directory, "root.crt");
+  auto pem = read_file_if_exists(path, max_pem_size), ca_pem = read_file_if_exists(ca_path, max_pem_size),
+       root_pem = read_file_if_exists(root_path, max_pem_size);
   if (!pem || !ca_pem) return found;
   found.certificate = parse_certificate(*pem, path);
   found.authority = parse_certificate(*ca_pem, ca_path);
-  bool fits = X509_check_private_key(found.certificate.get(), found.key.get()) == 1 &&
-              X509_verify(found.certificate.get(), X509_get0_pubkey(found.authority.get())) == 1;
-  ERR_clear_error();
-  if (!fits)
+  if (root_pem) found.root = parse_certificate(*root_pem, root_path);
+  if (!belong_together(found.certificate, found.key) || !is_issued_by(found.certificate, found.authority) ||
+      (found.root && !is_issued_by(found.authority, found.root)))
     throw Error(
         "cannot use '{}': it doesn't fit the key or the CA beside it (leave the cluster with: rayctl node "
         "reset)",
@@ -383,18 +328,21 @@ Credentials load_credentials(const std::string& directory) {
   return found;
 }
 
-void save_certificate(const std::string& directory, const X509Ptr& certificate, const X509Ptr& authority) {
-  // The CA first: a certificate without it counts as none, so that a crash in between repeats the join.
-  if (std::string path = join(directory, "ca.crt"), pem = to_pem(authority); read_file_if_exists(path) != pem)
-    replace_file(path, pem, 0644);
+void save_certificate(const std::string& directory, const X509Ptr& certificate, const X509Ptr& authority,
+                      const X509Ptr& root) {
+  // The root and the CA first: a certificate without them counts as none, so that a crash in between repeats
+  // the join.
+  auto save = [&](const char* name, const X509Ptr& one) {
+    if (std::string path = join(directory, name), pem = to_pem(one); read_file_if_exists(path) != pem)
+      replace_file(path, pem, 0644);
+  };
+  if (root) save("root.crt", root);
+  save("ca.crt", authority);
   replace_file(join(directory, "node.crt"), to_pem(certificate), 0644);
 }
 
 std::string verify_certificate(const X509Ptr& certificate, const X509Ptr& authority, WallTime now) {
-  bool signed_by = X509_check_issued(authority.get(), certificate.get()) == X509_V_OK &&
-                   X509_verify(certificate.get(), X509_get0_pubkey(authority.get())) == 1;
-  ERR_clear_error();
-  if (!signed_by) return "its certificate is from another cluster";
+  if (!is_issued_by(certificate, authority)) return "its certificate is from another cluster";
   if (X509_check_ca(certificate.get()) != 0) return "its certificate is an authority's";
   CertificateInfo info;
   try {
@@ -402,13 +350,25 @@ std::string verify_certificate(const X509Ptr& certificate, const X509Ptr& author
   } catch (const Error& e) {
     return e.message();
   }
-  if (now + max_clock_skew < info.not_before)
-    return fmt::format("its certificate is not valid before {}, and this machine's clock says {}",
-                       when(info.not_before), when(now));
-  if (now - max_clock_skew > info.not_after)
-    return fmt::format("its certificate expired at {}, and this machine's clock says {}",
-                       when(info.not_after), when(now));
-  return "";
+  if (std::string only = constrained_cluster(authority); !only.empty() && only != info.identity.cluster)
+    return "its certificate is from another cluster";
+  return check_dates(info.not_before, info.not_after, now);
+}
+
+std::string verify_chain(const X509Ptr& certificate, const std::vector<X509Ptr>& authorities,
+                         const X509Ptr& root, WallTime now, X509Ptr* issuer) {
+  X509Ptr by = root;
+  std::string reason;
+  if (!is_issued_by(certificate, root))
+    for (const X509Ptr& authority : authorities)
+      if (authority && authority != root && is_issued_by(certificate, authority)) {
+        by = authority;
+        reason = verify_authority(authority, root, now);
+        if (reason.empty()) break;
+      }
+  if (reason.empty()) reason = verify_certificate(certificate, by, now);
+  if (reason.empty() && issuer) *issuer = by;
+  return reason;
 }
 
 }  // namespace rayctl::cluster

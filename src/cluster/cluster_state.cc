@@ -51,6 +51,7 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
   std::unique_ptr<ClusterState> state(new ClusterState());
   state->directory_ = cluster_directory(paths);
   std::optional<Cluster> had = cluster_of(paths);
+  std::optional<ClaimRecord> claim = read_claim(state->directory_);
   if (!had) {
     if (exists(join(state->directory_, "node.crt")))
       throw Error(
@@ -63,7 +64,7 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
     if (!valid_node_name(wanted.prefix + "-wk-99999"))
       throw Error("cannot create a cluster with prefix '{}': node names are DNS labels of a-z, 0-9 and '-'",
                   wanted.prefix);
-    wanted.id = hex(random_bytes(8));
+    wanted.id = claim ? claim->cluster : hex(random_bytes(8));
     wanted.created = now.wall;
     node_addresses(wanted, 1);  // a pool that can't hold a worker is an error now
     write_cluster(state->directory_, wanted);
@@ -76,6 +77,7 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
       state->directory_, [&](std::string_view snapshot) { state->load(snapshot, now); },
       [&](std::string_view record) { state->replay(record, now); });
   if (had) state->adopt(wanted);
+  if (claim && !state->claim_taken_) state->take_claim(*claim);
   ++state->epoch_;
   state->journal_->append(nlohmann::json{{"epoch", state->epoch_}}.dump());
   facts.id = node_id(state->credentials_.key);
@@ -85,6 +87,17 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
   state->collect();
   state->commit();
   return state;
+}
+
+// Also when the last start ended between making the cluster and writing this down.
+void ClusterState::take_claim(const ClaimRecord& claim) {
+  for (const TokenRecord& token : claim.tokens) {
+    tokens_.put(token);
+    journal(token);
+  }
+  journal(operators_.add(claim.operator_name, MemberRole::admin, claim.when));
+  claim_taken_ = true;
+  journal_->append(nlohmann::json{{"claimed", true}}.dump());
 }
 
 // What may change at a start.
@@ -126,7 +139,8 @@ bool ClusterState::renew_own(Now now) {
   Identity identity{cluster().id, MemberRole::head, node_id(credentials_.key)};
   credentials_.certificate = authority_->issue(credentials_.key, identity, now.wall);
   credentials_.authority = authority_->certificate();
-  save_certificate(directory_, credentials_.certificate, credentials_.authority);
+  credentials_.root = authority_->root();
+  save_certificate(directory_, credentials_.certificate, credentials_.authority, credentials_.root);
   return true;
 }
 
@@ -141,6 +155,10 @@ Token ClusterState::create_token(MemberRole role, std::chrono::seconds lifetime,
 
 void ClusterState::journal(const TokenRecord& record) {
   journal_->append(nlohmann::json{{"token", to_json(record)}}.dump());
+}
+
+void ClusterState::journal(const OperatorRecord& record) {
+  journal_->append(nlohmann::json{{"operator", to_json(record)}}.dump());
 }
 
 std::set<std::string> ClusterState::collect() {
@@ -160,7 +178,9 @@ void ClusterState::commit() {
 }
 
 std::string ClusterState::snapshot() const {
-  nlohmann::json nodes = nlohmann::json::array(), tokens = nlohmann::json::array();
+  nlohmann::json nodes = nlohmann::json::array(), tokens = nlohmann::json::array(),
+                 operators = nlohmann::json::array();
+  for (const OperatorRecord& record : operators_.list()) operators.push_back(to_json(record));
   for (const auto& [id, node] : members_->nodes()) nodes.push_back(to_json(node));
   for (const TokenRecord& record : tokens_.list()) tokens.push_back(to_json(record));
   return nlohmann::json{{"epoch", epoch_},
@@ -168,7 +188,9 @@ std::string ClusterState::snapshot() const {
                         {"cluster_version", members_->cluster_version()},
                         {"floor", members_->floor()},
                         {"nodes", std::move(nodes)},
-                        {"tokens", std::move(tokens)}}
+                        {"tokens", std::move(tokens)},
+                        {"operators", std::move(operators)},
+                        {"claimed", claim_taken_}}
       .dump();
 }
 
@@ -176,6 +198,9 @@ void ClusterState::load(std::string_view snapshot, Now now) {
   Json json = Json::parse(snapshot, join(directory_, "snapshot"));
   for (const Json& node : json.at("nodes").items()) members_->restore(parse_node(node), now);
   for (const Json& token : json.at("tokens").items()) tokens_.put(parse_token_record(token));
+  if (auto operators = json.find("operators"))
+    for (const Json& record : operators->items()) operators_.put(parse_operator(record));
+  claim_taken_ = json.boolean_or("claimed", false);
   epoch_ = json.at("epoch").size();
   members_->restore_version(json.at("version").size(), json.at("cluster_version").size(),
                             json.at("floor").size());
@@ -185,6 +210,8 @@ void ClusterState::replay(std::string_view record, Now now) {
   Json json = Json::parse(record, "journal record");
   if (auto node = json.find("node")) members_->restore(parse_node(*node), now);
   if (auto token = json.find("token")) tokens_.put(parse_token_record(*token));
+  if (auto record = json.find("operator")) operators_.put(parse_operator(*record));
+  claim_taken_ = json.boolean_or("claimed", claim_taken_);
   if (auto forgot = json.find("forgot")) members_->forget(forgot->string());
   epoch_ = json.size_or("epoch", epoch_);
   members_->restore_version(json.size_or("version", 0), json.size_or("cluster_version", 0),

@@ -188,13 +188,13 @@ void ControlClient::Impl::opened() {
 void ControlClient::Impl::closed(const std::string& reason) {
   if (stopped) return;
   bool was_ready = std::exchange(ready_for_use, false), was_joining = joining;
-  bool wrong_head = connection && connection->refused_certificate();
+  Refusal why = connection ? connection->refused_certificate() : Refusal::none;
   ConnectionPtr ended = std::exchange(connection, nullptr);
   deadline.cancel();
   beat_timer.cancel();
   if (was_refused) return;
   // The CA that the token names isn't there: whoever answers must not get the token, now or later.
-  if (was_joining && wrong_head)
+  if (was_joining && why == Refusal::foreign)
     return refused(fmt::format("cannot join by {}: {}", format_host_port(head), reason));
   if (was_joining && credentials.joined()) {
     // The certificate has come: now the stream proper.
@@ -202,6 +202,8 @@ void ControlClient::Impl::closed(const std::string& reason) {
     return attempt();
   }
   error = reason;
+  // A head that waits for its operator: that may be any moment now.
+  if (why == Refusal::unclaimed) attempts = std::min(attempts, 3U);
   if (was_ready) {
     attempts = 0;
     if (callbacks.on_disconnected) callbacks.on_disconnected(reason);

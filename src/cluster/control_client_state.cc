@@ -47,7 +47,7 @@ void ControlClient::Impl::take_certificate(const Json& hello) {
   if (std::string reason = verify_certificate(certificate, authority, wall_now()); !reason.empty())
     throw Error("the head's answer can't be used: {}", reason);
   if (certificate_info(certificate).identity.id != id) throw Error("the head's answer is for another node");
-  save_certificate(directory, certificate, authority);
+  save_certificate(directory, certificate, authority, connection->root());
   credentials = load_credentials(directory);
   config.token.reset();
   // Another cluster's view, or one from before a reset, is worth nothing now.
@@ -196,11 +196,13 @@ void ControlClient::Impl::renew_if_due() {
           return warn("this node's certificate was not renewed: {} (trying again)", reply.error);
         try {
           X509Ptr certificate = parse_certificate(reply.value().at("certificate").string(), "from the head");
-          if (std::string reason = verify_certificate(certificate, self->credentials.authority, wall_now());
+          X509Ptr authority = self->connection->authority(), root = self->connection->root();
+          if (!authority) throw Error("the head showed no CA");
+          if (std::string reason = verify_certificate(certificate, authority, wall_now());
               !reason.empty() || certificate_info(certificate).identity.id != self->id)
             throw Error("the head's answer can't be used: {}",
                         reason.empty() ? "it is for another node" : reason);
-          save_certificate(self->directory, certificate, self->credentials.authority);
+          save_certificate(self->directory, certificate, authority, root);
           self->credentials = load_credentials(self->directory);
           info("this node's certificate was renewed");
         } catch (const Error& e) {  // the old one is good for a while

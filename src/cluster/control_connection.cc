@@ -439,8 +439,17 @@ std::optional<CertificateInfo> Connection::certificate() const {
   return socket_->tls ? socket_->tls->peer() : std::nullopt;
 }
 
-bool Connection::refused_certificate() const {
-  return socket_->tls && socket_->tls->refused();
+Refusal Connection::refused_certificate() const {
+  return socket_->tls ? socket_->tls->refused() : Refusal::none;
+}
+
+X509Ptr Connection::root() const {
+  return socket_->tls ? socket_->tls->peer_root() : nullptr;
+}
+
+std::string Connection::exporter(std::string_view label) const {
+  if (!socket_->tls) throw Error("a connection without TLS has no exporter");
+  return socket_->tls->exporter(label);
 }
 
 X509Ptr Connection::authority() const {

@@ -57,8 +57,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Peer& peer() const { return peer_; }
   std::optional<CertificateInfo> certificate() const;
   X509Ptr authority() const;
-  bool refused_certificate() const;    // this side refused the other's: trying again can hardly help
-  std::string remote_address() const;  // "10.0.0.7" (TCP only)
+  X509Ptr root() const;                                // of that authority, when it isn't one itself
+  Refusal refused_certificate() const;                 // of the other side's, by ours
+  std::string exporter(std::string_view label) const;  // TLS only
+  std::string remote_address() const;                  // "10.0.0.7" (TCP only)
   std::string local_address() const;
   std::chrono::steady_clock::time_point last_heard() const { return last_heard_; }
   size_t queued() const {

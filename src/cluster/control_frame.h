@@ -19,7 +19,8 @@ enum class FrameType : uint8_t {
   failure,     // text for people; the answer, closes the channel
   data,        // bytes of the channel's main lane (stdin or stdout)
   error_data,  // bytes of its error lane (stderr)
-  event,       // JSON, in order with the data (resize, signal)
+  event,       // JSON (resize, signal); overtakes data that waits for credit on its way: a signal must reach
+               // a program that reads nothing
   end,         // no more data from this side
   credit,      // 4 bytes: how many more bytes of data the other side may send
   cancel,      // text: who asked gives up; closes the channel

@@ -6,16 +6,22 @@
 // and then, over a new connection with that certificate:
 //   {protocol, version, kind: "node", time, node: facts, instance, cluster, state}  ->  {cluster, epoch,
 //   state, time}
-// From an operator with a certificate: {protocol, version, kind: "operator", time}  ->  {cluster, epoch}
-// A refusal is {refused: text, final}; final: trying again can't help.
-// Notifications: state (head to node, a Delta), report (node to head).
+// From an operator with a certificate: {protocol, version, kind: "operator", time}  ->  {cluster, epoch,
+// time} To a head that has no cluster yet: kind "claim", see claim.h. A refusal is {refused: text, final};
+// final: trying again can't help. Notifications: state (head to node, a Delta), report (node to head).
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace rayctl::cluster {
 
 constexpr uint16_t default_control_port = 7443;  // TCP, the head's control API
 constexpr uint64_t protocol_version = 1;
+
+// A clock that is far off makes certificates fail in ways that nobody understands: it is told before anything
+// else. `theirs`: seconds of the epoch, as the peer's hello says; throws "cannot <doing>: this machine's …",
+// the text being for the peer.
+void check_clock(int64_t theirs, std::string_view doing);
 
 }  // namespace rayctl::cluster

@@ -187,6 +187,7 @@ class RelayPath : public std::enable_shared_from_this<RelayPath> {
         self->waiting_.push_back({std::string(bytes), lane});
         self->move();
       });
+      // At once, ahead of what waits: a signal must reach a program that reads nothing.
       from->on_event([self](const Json& event) {
         if (auto to = self->to_.lock()) to->write_event(event.raw());
       });

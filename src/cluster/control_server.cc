@@ -12,6 +12,7 @@ ControlServer::ControlServer(boost::asio::io_context& io, ClusterState& state, R
                              const ServerConfig& config, ServerCallbacks callbacks)
     : impl_(std::make_shared<Impl>(io, state, requests, config, std::move(callbacks))) {
   impl_->register_requests();
+  impl_->register_operator_requests();
 }
 
 ControlServer::~ControlServer() {

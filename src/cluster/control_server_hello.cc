@@ -14,18 +14,6 @@ namespace {
 constexpr std::chrono::seconds duplicate_wait{2};
 constexpr unsigned max_refusal_lines = 20;  // a minute
 
-// A clock that is far off makes certificates fail in ways that nobody understands: it is told before anything
-// else.
-void check_clock(const Json& hello) {
-  WallTime theirs{std::chrono::seconds(hello.at("time").integer())}, ours = wall_now();
-  std::chrono::seconds ahead = theirs - ours;
-  if (ahead > max_clock_skew || ahead < -max_clock_skew)
-    throw Error(
-        "cannot join: this machine's clock is {} {} the head's (set it, for example: timedatectl set-ntp "
-        "true)",
-        human_duration(ahead < ahead.zero() ? -ahead : ahead), ahead < ahead.zero() ? "behind" : "ahead of");
-}
-
 }  // namespace
 
 void ControlServer::Impl::hello(const SessionPtr& session, const Json& hello) {
@@ -39,9 +27,10 @@ void ControlServer::Impl::hello(const SessionPtr& session, const Json& hello) {
     std::string kind = hello.at("kind").string();
     std::optional<CertificateInfo> certificate = session->connection->certificate();
     if (kind == "join") return join(session, hello);
+    if (kind == "claim") throw Error("cannot claim this head: it was claimed already");
     if (!certificate) throw Error("cannot open a stream without a certificate: join first");
     if (kind == "node") return node_stream(session, hello, *certificate);
-    if (kind == "operator") return operator_stream(session, *certificate);
+    if (kind == "operator") return operator_stream(session, hello, *certificate);
     throw Error("cannot open a stream of kind '{}': unknown to this version", printable(kind.substr(0, 64)));
   } catch (const Error& e) {  // the boundary of one connection
     refuse(session, e.message(), Final::yes);
@@ -65,7 +54,7 @@ void ControlServer::Impl::refuse(const SessionPtr& session, const std::string& r
 }
 
 void ControlServer::Impl::join(const SessionPtr& session, const Json& hello) {
-  check_clock(hello);
+  check_clock(hello.at("time").integer(), "join");
   MemberRole role = role_by_name(hello.at("role").string()).value_or(MemberRole::head);
   Now now = current_time();
   if (role == MemberRole::operator_ || role == MemberRole::admin) return join_operator(session, hello, role);
@@ -105,20 +94,32 @@ void ControlServer::Impl::join_operator(const SessionPtr& session, const Json& h
   });
 }
 
-void ControlServer::Impl::operator_stream(const SessionPtr& session, const CertificateInfo& certificate) {
-  MemberRole role = certificate.identity.role;
+void ControlServer::Impl::operator_stream(const SessionPtr& session, const Json& hello,
+                                          const CertificateInfo& certificate) {
+  const Identity& identity = certificate.identity;
+  MemberRole role = identity.role;
   if (role != MemberRole::operator_ && role != MemberRole::admin)
     throw Error("cannot open an operator's stream: the certificate is for {} {}", role_name(role),
-                certificate.identity.id);
-  // Whoever was admitted by a token goes with it.
-  if (state.tokens().revoked(certificate.identity.id))
-    throw Error("cannot open an operator's stream: token {}, which admitted it, was revoked",
-                certificate.identity.id);
+                identity.id);
+  check_clock(hello.at("time").integer(), "open an operator's stream");
+  std::optional<std::string> name = operator_name(identity.id);
+  if (name) {
+    bool by_root = state.authority().root() && !session->connection->root() &&
+                   spki_pin(session->connection->authority()) == state.authority().pin();
+    std::string reason = state.operators().refusal(
+        certificate, by_root ? OperatorStore::SignedBy::root : OperatorStore::SignedBy::authority);
+    if (!reason.empty()) throw Error("cannot open an operator's stream: {}", reason);
+  } else if (state.tokens().revoked(identity.id)) {
+    // Whoever was admitted by a token goes with it.
+    throw Error("cannot open an operator's stream: token {}, which admitted it, was revoked", identity.id);
+  }
   session->connection->admit({.kind = role == MemberRole::admin ? Peer::Kind::admin : Peer::Kind::operator_,
-                              .id = certificate.identity.id,
-                              .label = fmt::format("{} {}", role_name(role), certificate.identity.id)});
-  session->connection->hello(
-      {{"protocol", protocol_version}, {"cluster", state.cluster().id}, {"epoch", state.epoch()}});
+                              .id = identity.id,
+                              .label = fmt::format("{} {}", role_name(role), name.value_or(identity.id))});
+  session->connection->hello({{"protocol", protocol_version},
+                              {"cluster", state.cluster().id},
+                              {"epoch", state.epoch()},
+                              {"time", wall_now().time_since_epoch().count()}});
 }
 
 void ControlServer::Impl::node_stream(const SessionPtr& session, const Json& hello,

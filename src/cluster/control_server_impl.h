@@ -57,7 +57,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   void join_operator(const SessionPtr& session, const Json& hello, MemberRole role);
   void node_stream(const SessionPtr& session, const Json& hello, const CertificateInfo& certificate);
   void admit_node(const SessionPtr& session, const NodeFacts& facts, uint64_t version);
-  void operator_stream(const SessionPtr& session, const CertificateInfo& certificate);
+  void operator_stream(const SessionPtr& session, const Json& hello, const CertificateInfo& certificate);
   enum class Final { no, yes };
   void refuse(const SessionPtr& session, const std::string& reason, Final final);
   void settle_duplicate(const SessionPtr& session, const NodeFacts& facts, uint64_t version);
@@ -71,6 +71,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
 
   // --- requests (control_server_requests.cc) ---
   void register_requests();
+  void register_operator_requests();  // control_server_operators.cc
   void notify(const SessionPtr& session, const std::string& name, const Json& body);
   void remove_node(const std::string& name);
 

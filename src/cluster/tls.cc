@@ -105,39 +105,53 @@ X509Ptr shared(X509* certificate) {
 struct TlsContext::State {
   std::shared_ptr<SSL_CTX> context;
   Side side;
+  Show show;
   PeerPolicy policy;
-  X509Ptr authority;
+  X509Ptr authority, root;
 };
 
 struct TlsSession::State {
   std::shared_ptr<TlsContext::State> context;  // before the SSL: it points here
   std::unique_ptr<SSL, decltype(&SSL_free)> ssl{nullptr, SSL_free};
   std::string refusal;  // of the peer's certificate
-  X509Ptr authority;
+  Refusal refused = Refusal::none;
+  X509Ptr authority, root;
 
   static int verify(X509_STORE_CTX* store, void*);
   std::string judge(X509* leaf, STACK_OF(X509) * chain, int& code);
   IoStatus status(int rc, std::string_view doing);
 };
 
-// Our rules instead of OpenSSL's chain building: one authority, one certificate below it, tolerance for
+// Our rules instead of OpenSSL's chain building: one root, at most one authority below it, tolerance for
 // clocks.
 std::string TlsSession::State::judge(X509* leaf, STACK_OF(X509) * chain, int& code) {
   code = X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT;
+  refused = Refusal::foreign;
   const PeerPolicy& policy = context->policy;
-  X509Ptr trusted;
-  if (policy.ca_pin.empty()) {
-    trusted = context->authority;
-  } else {
-    for (int i = 0; i < sk_X509_num(chain); ++i)
-      if (X509Ptr candidate = shared(sk_X509_value(chain, i)); spki_pin(candidate) == policy.ca_pin)
-        trusted = candidate;
+  X509Ptr certificate = shared(leaf);
+  if (is_unclaimed(certificate)) {
+    if (policy.unclaimed == PeerPolicy::Unclaimed::accepted) {
+      code = X509_V_OK;
+      refused = Refusal::none;
+      return "";
+    }
+    refused = Refusal::unclaimed;
+    return "it has no cluster yet: its operator must claim it first";
+  }
+  std::vector<X509Ptr> authorities = {context->authority};
+  for (int i = 0; i < sk_X509_num(chain); ++i) authorities.push_back(shared(sk_X509_value(chain, i)));
+  X509Ptr trusted = context->root ? context->root : context->authority;
+  if (!policy.ca_pin.empty()) {
+    trusted = nullptr;
+    for (const X509Ptr& candidate : authorities)
+      if (candidate && spki_pin(candidate) == policy.ca_pin) trusted = candidate;
     if (!trusted) return "its CA isn't the one that the token names: another cluster, or someone in between";
     if (X509_check_ca(trusted.get()) != 1) return "the certificate that the token names is no authority";
   }
   if (!trusted) return "there is no CA to check it against";
-  X509Ptr certificate = shared(leaf);
-  if (std::string reason = verify_certificate(certificate, trusted, wall_now()); !reason.empty()) {
+  X509Ptr issuer;
+  if (std::string reason = verify_chain(certificate, authorities, trusted, wall_now(), &issuer);
+      !reason.empty()) {
     if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0) code = X509_V_ERR_CERT_HAS_EXPIRED;
     return reason;
   }
@@ -146,8 +160,10 @@ std::string TlsSession::State::judge(X509* leaf, STACK_OF(X509) * chain, int& co
   if (policy.role && identity.role != *policy.role)
     return fmt::format("its certificate is for role {}, not {}", role_name(identity.role),
                        role_name(*policy.role));
-  authority = trusted;
+  authority = issuer;
+  root = issuer == trusted ? nullptr : trusted;
   code = X509_V_OK;
+  refused = Refusal::none;
   return "";
 }
 
@@ -159,15 +175,17 @@ int TlsSession::State::verify(X509_STORE_CTX* store, void*) {
     self->refusal = self->judge(X509_STORE_CTX_get0_cert(store), X509_STORE_CTX_get0_untrusted(store), code);
   } catch (const std::exception& e) {  // no exception may cross OpenSSL's frames
     self->refusal = e.what();
+    self->refused = Refusal::foreign;
     if (code == X509_V_OK) code = X509_V_ERR_UNSPECIFIED;
   }
   X509_STORE_CTX_set_error(store, code);
   return self->refusal.empty() ? 1 : 0;
 }
 
-TlsContext::TlsContext(Side side, const Credentials& credentials, PeerPolicy policy)
+TlsContext::TlsContext(Side side, const Credentials& credentials, PeerPolicy policy, Show show)
     : state_(std::make_shared<State>()) {
   state_->side = side;
+  state_->show = side == Side::server ? Show::chain : show;
   state_->policy = std::move(policy);
   state_->context = {SSL_CTX_new(side == Side::server ? TLS_server_method() : TLS_client_method()),
                      SSL_CTX_free};
@@ -202,11 +220,14 @@ void TlsContext::renew(const Credentials& credentials) {
   bool good = SSL_CTX_use_certificate(context, credentials.certificate.get()) == 1 &&
               SSL_CTX_use_PrivateKey(context, credentials.key.get()) == 1 &&
               SSL_CTX_check_private_key(context) == 1;
-  // The server shows its CA too: that is how a joining node finds the one that its token names.
-  if (good && state_->side == Side::server)
-    good = SSL_CTX_add1_chain_cert(context, credentials.authority.get()) == 1;
+  // The server shows its CAs too: that is how a joining node finds the one that its token names.
+  if (state_->show == Show::chain)
+    for (const X509Ptr& above : {credentials.authority, credentials.root})
+      if (good && above && above != credentials.certificate)
+        good = SSL_CTX_add1_chain_cert(context, above.get()) == 1;
   if (!good) throw Error("cannot set up TLS: {}", last_reason());
   state_->authority = credentials.authority;
+  state_->root = credentials.root;
 }
 
 TlsSession::TlsSession(const TlsContext& context, int fd) : state_(std::make_unique<State>()) {
@@ -288,12 +309,24 @@ std::optional<CertificateInfo> TlsSession::peer() const {
   return certificate_info(shared(certificate));
 }
 
-bool TlsSession::refused() const {
-  return !state_->refusal.empty();
+Refusal TlsSession::refused() const {
+  return state_->refused;
 }
 
 X509Ptr TlsSession::peer_authority() const {
   return state_->authority;
+}
+
+X509Ptr TlsSession::peer_root() const {
+  return state_->root;
+}
+
+std::string TlsSession::exporter(std::string_view label) const {
+  std::string bytes(32, '\0');
+  if (SSL_export_keying_material(state_->ssl.get(), reinterpret_cast<unsigned char*>(bytes.data()),
+                                 bytes.size(), label.data(), label.size(), nullptr, 0, 0) != 1)
+    throw Error("cannot tell this connection from others: {}", last_reason());
+  return bytes;
 }
 
 }  // namespace rayctl::cluster

@@ -22,13 +22,22 @@ struct PeerPolicy {
   std::string ca_pin = {};
   std::optional<MemberRole> role = {};  // the peer's role, e.g. head for every client
   bool certificate_required = true;     // false: the server also takes those who haven't joined yet
+  // A head that has no cluster yet, and so no certificate that says anything: for its operator alone.
+  enum class Unclaimed { refused, accepted };
+  Unclaimed unclaimed = Unclaimed::refused;
 };
+
+// Why our side refused the other's certificate.
+enum class Refusal { none, foreign, unclaimed };
 
 // One side's settings for many connections: keys, certificate and whom it trusts.
 class TlsContext {
  public:
   enum class Side { client, server };
-  TlsContext(Side side, const Credentials& credentials, PeerPolicy policy);
+  // What is shown beside the certificate: a server's authorities always; a client's where the server knows
+  // none of them.
+  enum class Show { certificate, chain };
+  TlsContext(Side side, const Credentials& credentials, PeerPolicy policy, Show show = Show::certificate);
   // New connections use the renewed certificate; those that exist go on.
   void renew(const Credentials& credentials);
 
@@ -58,9 +67,12 @@ class TlsSession {
   Moved write(std::string_view bytes);  // must be repeated with the same bytes after want_*
   IoStatus shutdown();                  // sends close_notify, doesn't wait for the peer's
 
-  std::optional<CertificateInfo> peer() const;  // empty: the peer showed no certificate
-  bool refused() const;                         // our side refused the peer's certificate
+  std::optional<CertificateInfo> peer() const;  // empty: the peer showed no certificate, or is unclaimed
+  Refusal refused() const;                      // of the peer's certificate, by our side
   X509Ptr peer_authority() const;  // the CA that the handshake accepted (to keep after a pinned one)
+  X509Ptr peer_root() const;       // that signed it, null when that is the same
+  // 32 bytes that only the two ends of this very connection know (RFC 8446 section 7.5).
+  std::string exporter(std::string_view label) const;
 
  private:
   friend class TlsContext;

@@ -93,6 +93,13 @@ std::string format_token(const Token& token) {
   return fmt::format("rctl1.{}.{}.{}.{}", token.ca_pin, role_name(token.role), token.id, token.secret);
 }
 
+Token make_claim_token(std::string ca_pin) {
+  return {.ca_pin = std::move(ca_pin),
+          .role = MemberRole::head,
+          .id = random_id(),
+          .secret = base64url(random_bytes(32))};
+}
+
 std::optional<Token> read_token(const std::string& file) {
   constexpr size_t limit = 4096;
   if (file == "-") return parse_token(read_fd(0, "stdin", limit));

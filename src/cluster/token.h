@@ -33,6 +33,8 @@ struct Token {
 // Surrounding white space is ignored. Errors name the part that is wrong, never what it holds.
 Token parse_token(std::string_view text);
 std::string format_token(const Token& token);
+// A token of role head: the one that a head without a cluster and its operator both know (cluster/claim.h).
+Token make_claim_token(std::string ca_pin);
 
 // From a file (`-` = stdin, read to its end), or from RAYCTL_TOKEN when `file` is empty; empty when there is
 // neither. A file that others than its owner may read gives a warning.

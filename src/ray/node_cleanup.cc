@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "cluster/control_socket.h"
+#include "cluster/operator_client.h"
 #include "ray/node_net.h"
 #include "ray/unit_adopt.h"
 #include "run/sealed.h"
@@ -33,7 +33,7 @@ FileLock end_supervisor(const Paths& paths) {
   std::string path = join(paths.state_dir, "node.lock");
   if (auto lock = FileLock::try_lock(path, LockKind::exclusive)) return std::move(*lock);
   info("ending the supervisor");
-  cluster::ControlSocket::connect(paths.run_dir).request("node.stop", nlohmann::json::object());
+  cluster::OperatorClient::local(paths.run_dir).request("node.stop", nlohmann::json::object());
   auto deadline = std::chrono::steady_clock::now() + supervisor_deadline;
   for (;;) {
     if (auto lock = FileLock::try_lock(path, LockKind::exclusive)) return std::move(*lock);

@@ -67,26 +67,13 @@ Resources resources_of(const NodeOptions& options, const Machine& machine) {
 
 NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   Json doc = Json::parse(text, file);
-  doc.only({"role",
-            "image",
-            "workers",
-            "prefix",
-            "name",
-            "listen",
-            "advertise",
-            "pool",
-            "overlay",
-            "memory",
-            "cpus",
-            "shm-size",
-            "join",
-            "token-file",
-            "registry-auth",
-            "registry-ca",
-            "insecure-registry",
-            "entrypoint",
-            "env",
-            "job",
+  doc.only({"role",          "image",       "workers",
+            "prefix",        "name",        "listen",
+            "advertise",     "pool",        "overlay",
+            "memory",        "cpus",        "shm-size",
+            "join",          "token-file",  "claim-token-file",
+            "registry-auth", "registry-ca", "insecure-registry",
+            "entrypoint",    "env",         "job",
             "stop-grace"});
   NodeOptions o;
   auto text_of = [&](const char* key, std::optional<std::string>& target) {
@@ -102,6 +89,7 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   text_of("overlay", o.overlay);
   text_of("join", o.join);
   text_of("token-file", o.token_file);
+  text_of("claim-token-file", o.claim_token_file);
   text_of("registry-auth", o.registry_auth);
   text_of("registry-ca", o.registry_ca);
   text_of("entrypoint", o.entrypoint);
@@ -131,6 +119,7 @@ NodeOptions merge(NodeOptions first, const NodeOptions& second) {
   fill(first.overlay, second.overlay);
   fill(first.join, second.join);
   fill(first.token_file, second.token_file);
+  fill(first.claim_token_file, second.claim_token_file);
   fill(first.registry_auth, second.registry_auth);
   fill(first.registry_ca, second.registry_ca);
   fill(first.entrypoint, second.entrypoint);
@@ -189,12 +178,14 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     c.listen_host = listen.host;
     c.listen_port = listen.port;
     c.job = options.job.value_or("");
+    c.claim_token_file = options.claim_token_file.value_or("");
   } else {
     for (const auto& [flag, given] : {std::pair{"--prefix", options.prefix.has_value()},
                                       {"--pool", options.pool.has_value()},
                                       {"--workers", options.workers.has_value()},
                                       {"--listen", options.listen.has_value()},
-                                      {"--job", options.job.has_value()}})
+                                      {"--job", options.job.has_value()},
+                                      {"--claim-token-file", options.claim_token_file.has_value()}})
       if (given) throw UsageError("{}: set on the head, for the whole cluster", flag);
     if (!c.overlay.empty() && c.overlay != "vxlan")
       throw UsageError("--overlay: '{}' isn't a mode of this version: vxlan", c.overlay);

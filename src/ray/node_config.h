@@ -19,7 +19,7 @@ constexpr const char* default_config_file = "/etc/rayctl/node.json";
 // As given: an empty field was not given. Sizes in bytes.
 struct NodeOptions {
   std::optional<std::string> role, image, prefix, name, listen, advertise, pool, overlay, join, token_file,
-      registry_auth, registry_ca, entrypoint, job, stop_grace;
+      claim_token_file, registry_auth, registry_ca, entrypoint, job, stop_grace;
   std::optional<uint64_t> workers, memory, shm_size;
   std::optional<double> cpus;
   std::vector<std::string> insecure_registries, env;
@@ -62,7 +62,8 @@ struct NodeConfig {
   std::string overlay;
   std::string join_host;  // worker
   uint16_t join_port = cluster::default_control_port;
-  std::string token_file;  // "-" = stdin; empty: RAYCTL_TOKEN
+  std::string token_file;        // "-" = stdin; empty: RAYCTL_TOKEN
+  std::string claim_token_file;  // head: wait for the operator who has this token's other half; empty: own CA
   std::string registry_auth, registry_ca;
   std::vector<std::string> insecure_registries;
   std::optional<std::string> entrypoint;  // replaces the image's; "" drops it

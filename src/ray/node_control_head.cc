@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/claim_server.h"
 #include "cluster/cluster_state.h"
 #include "cluster/control_pump.h"
 #include "cluster/control_server.h"
@@ -54,55 +55,51 @@ class HeadControl : public NodeControl {
  public:
   HeadControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
               cluster::RequestTable& requests, ControlEvents events)
-      : io_(io), paths_(paths), config_(config), events_(std::move(events)) {
-    net::AddressPlan plan = plan_of(paths, config);
-    cluster::Cluster wanted;
-    wanted.prefix = config.prefix;
-    wanted.pool = net::to_string(plan.pool);
-    wanted.node_prefix = static_cast<uint8_t>(plan.node_prefix);
-    wanted.overlay = config.overlay;
-    wanted.image = config.image;
-    wanted.workers = static_cast<uint32_t>(config.workers);
-    cluster::NodeFacts facts;
-    facts.role = cluster::MemberRole::head;
-    facts.name = config.name;
-    facts.underlay = own_underlay(config);
-    state_ = cluster::ClusterState::open(paths, wanted, facts, {}, cluster::current_time());
-    ray_token_ = load_or_make_ray_token(paths);
-    requests.on("ray.token", cluster::Access::node,
-                [this](const cluster::Request&, const cluster::ChannelPtr& channel) {
-                  channel->respond({{"token", ray_token_}});
-                });
-    cluster::ServerConfig server;
-    server.listen_host = config.listen_host;
-    server.listen_port = config.listen_port;
-    cluster::ServerCallbacks callbacks;
-    callbacks.on_view = [this](const cluster::ClusterView& view, const std::set<std::string>&) {
-      events_.on_view(view);
-    };
-    callbacks.on_report = [this](const std::string& id, const Json& report) { take_report(id, report); };
-    server_ = std::make_unique<cluster::ControlServer>(io, *state_, requests, server, std::move(callbacks));
+      : io_(io), paths_(paths), config_(config), requests_(requests), events_(std::move(events)) {
+    server_config_.listen_host = config.listen_host;
+    server_config_.listen_port = config.listen_port;
+    std::string directory = cluster::cluster_directory(paths);
+    bool made = cluster::ClusterState::cluster_of(paths) || cluster::read_claim(directory);
+    if (config.claim_token_file.empty() || made) {
+      open();
+      return;
+    }
+    plan_of(paths, config);  // what can't become a cluster is an error now, not when its operator comes
+    std::optional<cluster::Token> token = cluster::read_token(config.claim_token_file);
+    claim_ = std::make_unique<cluster::ClaimServer>(io, directory, *token, server_config_,
+                                                    [this](const cluster::ClaimRecord&) { claimed(); });
   }
 
   void start() override {
+    if (claim_) {
+      claim_->start();
+      info("waiting on port {} for the operator who claims this head", claim_->port());
+      return;
+    }
     server_->start();
     info("cluster {}: control API on port {}", state_->cluster().id, server_->port());
-    if (state_->created()) announce_token();
+    // Whoever claimed the head has given its workers their tokens already.
+    if (state_->created() && config_.claim_token_file.empty()) announce_token();
     boost::asio::post(io_, [this] { events_.on_view(server_->view()); });
   }
 
-  cluster::ClusterView view() const override { return server_->view(); }
-  const cluster::Node* self() const override { return &state_->self(); }
-  void report(const NodeReport& report) override { reports_[state_->self().id] = report; }
-  std::string trouble() const override { return ""; }
+  cluster::ClusterView view() const override { return server_ ? server_->view() : cluster::ClusterView{}; }
+  const cluster::Node* self() const override { return state_ ? &state_->self() : nullptr; }
+  void report(const NodeReport& report) override {
+    report_ = report;
+    if (state_) reports_[state_->self().id] = report;
+  }
+  std::string trouble() const override {
+    return claim_ ? "it waits for the operator who claims it (rayctl up, or rayctl context claim)" : "";
+  }
   const std::map<std::string, NodeReport>& reports() const override { return reports_; }
   bool connected(const std::string& id) const override {
-    return id == state_->self().id || server_->connected(id);
+    return state_ && (id == state_->self().id || server_->connected(id));
   }
 
   void forward(const std::string& id, const cluster::ChannelPtr& channel, std::string_view name,
                const nlohmann::json& body) override {
-    cluster::ConnectionPtr connection = server_->connection(id);
+    cluster::ConnectionPtr connection = server_ ? server_->connection(id) : nullptr;
     if (!connection) throw Error("cannot reach node '{}': it is not connected to the head now", name_of(id));
     cluster::relay(channel, connection, name, body);
   }
@@ -116,8 +113,51 @@ class HeadControl : public NodeControl {
   }
 
  private:
+  // The cluster that is there, or a new one.
+  void open() {
+    net::AddressPlan plan = plan_of(paths_, config_);
+    cluster::Cluster wanted;
+    wanted.prefix = config_.prefix;
+    wanted.pool = net::to_string(plan.pool);
+    wanted.node_prefix = static_cast<uint8_t>(plan.node_prefix);
+    wanted.overlay = config_.overlay;
+    wanted.image = config_.image;
+    wanted.workers = static_cast<uint32_t>(config_.workers);
+    cluster::NodeFacts facts;
+    facts.role = cluster::MemberRole::head;
+    facts.name = config_.name;
+    facts.underlay = own_underlay(config_);
+    state_ = cluster::ClusterState::open(paths_, wanted, facts, {}, cluster::current_time());
+    ray_token_ = load_or_make_ray_token(paths_);
+    if (report_) reports_[state_->self().id] = *report_;
+    requests_.on("ray.token", cluster::Access::node,
+                 [this](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                   channel->respond({{"token", ray_token_}});
+                 });
+    cluster::ServerCallbacks callbacks;
+    callbacks.on_view = [this](const cluster::ClusterView& view, const std::set<std::string>&) {
+      events_.on_view(view);
+    };
+    callbacks.on_report = [this](const std::string& id, const Json& report) { take_report(id, report); };
+    server_ = std::make_unique<cluster::ControlServer>(io_, *state_, requests_, server_config_,
+                                                       std::move(callbacks));
+  }
+
+  void claimed() {
+    // Not from within a call of the one that is replaced.
+    boost::asio::post(io_, [this] {
+      try {
+        claim_.reset();
+        open();
+        start();
+      } catch (const Error& e) {  // the operator waits for a head that will not come: its log says why
+        events_.on_refused(e.message());
+      }
+    });
+  }
+
   std::string name_of(const std::string& id) const {
-    const cluster::Node* node = state_->members().find(id);
+    const cluster::Node* node = state_ ? state_->members().find(id) : nullptr;
     return node ? node->name : id;
   }
 
@@ -148,9 +188,13 @@ class HeadControl : public NodeControl {
   boost::asio::io_context& io_;
   Paths paths_;
   NodeConfig config_;
+  cluster::RequestTable& requests_;
   ControlEvents events_;
+  cluster::ServerConfig server_config_;
+  std::unique_ptr<cluster::ClaimServer> claim_;  // before there is a cluster
   std::unique_ptr<cluster::ClusterState> state_;
   std::string ray_token_;
+  std::optional<NodeReport> report_;  // this node's own, the last one
   std::unique_ptr<cluster::ControlServer> server_;
   std::map<std::string, NodeReport> reports_;
 };

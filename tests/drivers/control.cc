@@ -27,7 +27,7 @@
 #include "cluster/control_local.h"
 #include "cluster/control_pump.h"
 #include "cluster/control_server.h"
-#include "cluster/control_socket.h"
+#include "cluster/operator_client.h"
 
 using namespace rayctl;
 using namespace rayctl::cluster;
@@ -215,7 +215,7 @@ int swarm(const Arguments& arguments) {
 }
 
 int ask(const Arguments& arguments) {
-  say(ControlSocket::connect(arguments.at(0))
+  say(OperatorClient::local(arguments.at(0))
           .request(arguments.at(1), json::parse(arguments.at(2)))
           .raw()
           .dump());
@@ -223,7 +223,7 @@ int ask(const Arguments& arguments) {
 }
 
 int run(const Arguments& arguments) {
-  ControlSocket socket = ControlSocket::connect(arguments.at(0));
+  OperatorClient socket = OperatorClient::local(arguments.at(0));
   Json answer = socket.run(arguments.at(1), json::parse(arguments.at(2)),
                            {.in = 0, .out = write_to(1, "stdout"), .err = write_to(2, "stderr")});
   return static_cast<int>(answer.at("code").integer());

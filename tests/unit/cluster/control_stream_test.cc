@@ -10,7 +10,7 @@
 #include "base/io.h"
 #include "cluster/control_local.h"
 #include "cluster/control_pump.h"
-#include "cluster/control_socket.h"
+#include "cluster/operator_client.h"
 #include "control_fixture.h"
 
 using namespace rayctl;
@@ -164,7 +164,7 @@ TEST_CASE("a program's stdio runs through the head and back, unchanged", "[contr
   std::string file = join(dir.path(), "in"), out, err;
   replace_file(file, bytes);
   Fd in = open_file(file, O_RDONLY);
-  ControlSocket socket = ControlSocket::connect(cluster.head.paths.run_dir);
+  OperatorClient socket = OperatorClient::local(cluster.head.paths.run_dir);
   Json answer = socket.run("exec", json::object(),
                            {.in = in.get(),
                             .out = [&](Bytes b) { out += as_text(b); },
@@ -193,7 +193,7 @@ TEST_CASE("an input that epoll refuses is read all the same", "[control]") {
       channel->on_cancelled([channel](const std::string&) {});
     });
   });
-  ControlSocket socket = ControlSocket::connect(cluster.head.paths.run_dir);
+  OperatorClient socket = OperatorClient::local(cluster.head.paths.run_dir);
   Fd null = open_file("/dev/null", O_RDONLY);
   // A command that waits for an input which never comes must not hold up the tests.
   auto timer = std::make_shared<boost::asio::steady_timer>(cluster.io, std::chrono::seconds(20));
@@ -213,7 +213,7 @@ TEST_CASE("a request whose input can't be used is given up", "[control]") {
       channel->respond({{"pong", true}});
     });
   });
-  ControlSocket socket = ControlSocket::connect(cluster.head.paths.run_dir);
+  OperatorClient socket = OperatorClient::local(cluster.head.paths.run_dir);
   // As with `<&-` in a shell. No other thread opens a file with this number.
   constexpr int closed = 1 << 20;
   CHECK_THROWS_WITH(socket.run("never", json::object(), {.in = closed}),
@@ -235,7 +235,7 @@ TEST_CASE("a client that leaves ends what it began on the node", "[control]") {
             request.body.raw());
     });
   });
-  ControlSocket socket = ControlSocket::connect(cluster.head.paths.run_dir);
+  OperatorClient socket = OperatorClient::local(cluster.head.paths.run_dir);
   // The client's own output fails, as when its pipe is closed: the error is that one.
   CHECK_THROWS_WITH(socket.run("logs", json::object(),
                                {.out = [](Bytes) { throw Error("cannot write 'stdout': Broken pipe"); }}),
@@ -246,9 +246,9 @@ TEST_CASE("a client that leaves ends what it began on the node", "[control]") {
 
 TEST_CASE("the control socket says what is wrong", "[control]") {
   TempDir dir;
-  CHECK_THROWS_WITH(ControlSocket::connect(dir.path()),
+  CHECK_THROWS_WITH(OperatorClient::local(dir.path()),
                     Contains("none runs here (start one: rayctl node --role head|worker"));
-  CHECK_THROWS_WITH(ControlSocket::connect(std::string(200, 'x')),
+  CHECK_THROWS_WITH(OperatorClient::local(std::string(200, 'x')),
                     Contains("its path is longer than 107 bytes (choose a shorter --run-dir)"));
   boost::asio::io_context io;
   RequestTable table;

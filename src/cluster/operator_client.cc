@@ -1,4 +1,4 @@
-#include "cluster/control_socket.h"
+#include "cluster/operator_client.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -19,8 +19,11 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/context.h"
 #include "cluster/control_connection.h"
 #include "cluster/control_local.h"
+#include "cluster/control_protocol.h"
+#include "cluster/operator_dial.h"
 
 namespace rayctl::cluster {
 
@@ -131,7 +134,7 @@ struct RunEnd {
 
 }  // namespace
 
-struct ControlSocket::Impl {
+struct OperatorClient::Impl {
   asio::io_context io;
   ConnectionPtr connection;
 
@@ -144,11 +147,12 @@ struct ControlSocket::Impl {
   }
 };
 
-ControlSocket::ControlSocket(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-ControlSocket::ControlSocket(ControlSocket&&) noexcept = default;
-ControlSocket::~ControlSocket() = default;
+OperatorClient::OperatorClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+OperatorClient::OperatorClient(OperatorClient&&) noexcept = default;
+OperatorClient& OperatorClient::operator=(OperatorClient&&) noexcept = default;
+OperatorClient::~OperatorClient() = default;
 
-ControlSocket ControlSocket::connect(const std::string& run_dir) {
+OperatorClient OperatorClient::local(const std::string& run_dir) {
   std::string path = control_socket_path(run_dir);
   sockaddr_un address = unix_address(path);
   Fd socket(check(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "cannot make a socket"));
@@ -157,8 +161,7 @@ ControlSocket ControlSocket::connect(const std::string& run_dir) {
     if (code == ENOENT || code == ECONNREFUSED)
       throw Error(
           "cannot reach the supervisor at '{}': none runs here (start one: rayctl node --role head|worker …, "
-          "or name "
-          "its --run-dir)",
+          "or name its --run-dir; for a cluster elsewhere: --context NAME, see rayctl context ls)",
           path);
     if (code == EACCES)
       throw Error(
@@ -174,11 +177,44 @@ ControlSocket ControlSocket::connect(const std::string& run_dir) {
   impl->connection =
       Connection::start(impl->io, std::move(socket), nullptr, Connection::Origin::connector,
                         Peer{.kind = Peer::Kind::head, .id = {}, .label = "the supervisor"}, {});
-  return ControlSocket(std::move(impl));
+  return OperatorClient(std::move(impl));
 }
 
-Json ControlSocket::request(std::string_view name, const nlohmann::json& body,
-                            std::optional<std::chrono::milliseconds> timeout) {
+boost::asio::io_context& OperatorClient::io() {
+  return impl_->io;
+}
+
+const ConnectionPtr& OperatorClient::connection() const {
+  return impl_->connection;
+}
+
+OperatorClient OperatorClient::dial(Context& context, std::chrono::milliseconds timeout) {
+  renew_locally(context);
+  if (CertificateInfo info = context.identity(); wall_now() - max_clock_skew > info.not_after)
+    throw Error(
+        "cannot use context '{}': its certificate has expired (ask an admin of the cluster for a new one: "
+        "rayctl operators add NAME, or rayctl token create --role operator)",
+        context.name);
+  auto impl = std::make_unique<Impl>();
+  TlsContext tls(TlsContext::Side::client, context.credentials(), {.role = MemberRole::head});
+  Dialed dialed = dial_head(
+      impl->io, parse_host_port(context.head, default_control_port), tls,
+      [](const Connection&) { return operator_greeting("operator"); }, timeout);
+  impl->connection = dialed.connection;
+  OperatorClient client(std::move(impl));
+  if (std::string csr = renewal_request(context); !csr.empty()) {
+    try {
+      Json answer = client.request("operator.renew", {{"csr", csr}});
+      take_renewal(context, answer.at("certificate").string());
+    } catch (const Error& e) {  // the old one is good for a while
+      warn("the certificate of context '{}' was not renewed: {}", context.name, e.message());
+    }
+  }
+  return client;
+}
+
+Json OperatorClient::request(std::string_view name, const nlohmann::json& body,
+                             std::optional<std::chrono::milliseconds> timeout) {
   std::optional<Reply> reply;
   impl_->connection
       ->request(
@@ -187,11 +223,11 @@ Json ControlSocket::request(std::string_view name, const nlohmann::json& body,
   impl_->io.restart();
   while (!reply && impl_->io.run_one() > 0) {
   }
-  if (!reply) throw Error("cannot {}: the supervisor closed the connection", name);
+  if (!reply) throw Error("cannot {}: the connection was closed", name);
   return reply->value();
 }
 
-Json ControlSocket::run(std::string_view name, const nlohmann::json& body, const RequestStreams& streams) {
+Json OperatorClient::run(std::string_view name, const nlohmann::json& body, const RequestStreams& streams) {
   std::optional<Reply> reply;
   std::exception_ptr sink_failed;
   asio::io_context& io = impl_->io;
@@ -253,7 +289,7 @@ Json ControlSocket::run(std::string_view name, const nlohmann::json& body, const
   }
   if (sink_failed) std::rethrow_exception(sink_failed);
   if (interrupted) throw Interrupted();
-  if (!reply) throw Error("cannot {}: the supervisor closed the connection", name);
+  if (!reply) throw Error("cannot {}: the connection was closed", name);
   return reply->value();
 }
 

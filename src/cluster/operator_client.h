@@ -1,4 +1,5 @@
-// How a command talks to the supervisor: synchronous requests on its control socket.
+// How a command talks to a cluster: synchronous requests, on the control socket of this machine's supervisor
+// or over mutual TLS to a head elsewhere. The same requests on both.
 #pragma once
 
 #include <chrono>
@@ -11,6 +12,10 @@
 
 #include "base/io.h"
 #include "base/json.h"
+
+namespace boost::asio {
+class io_context;
+}
 
 namespace rayctl::cluster {
 
@@ -27,22 +32,34 @@ struct RequestStreams {
   Signals signals = Signals::interrupt;
 };
 
-class ControlSocket {
+class Connection;
+struct Context;
+
+class OperatorClient {
  public:
-  // Errors: no supervisor runs here (with the line that starts one), or permission denied (root or group
-  // rayctl).
-  static ControlSocket connect(const std::string& run_dir);
-  ControlSocket(ControlSocket&&) noexcept;
-  ~ControlSocket();
+  // The supervisor on this machine. Errors: none runs here (with the line that starts one), or permission
+  // denied (root or group rayctl).
+  static OperatorClient local(const std::string& run_dir);
+  // The head that a context names, with the context's certificate, which is renewed when it is due (and
+  // written back). Unreachable while nothing answers there; any other Error won't go away by itself.
+  static OperatorClient dial(Context& context, std::chrono::milliseconds timeout = std::chrono::seconds(15));
+
+  OperatorClient(OperatorClient&&) noexcept;
+  OperatorClient& operator=(OperatorClient&&) noexcept;
+  ~OperatorClient();
 
   // The answer's body, or the supervisor's error thrown as Error.
   Json request(std::string_view name, const nlohmann::json& body,
                std::optional<std::chrono::milliseconds> timeout = std::chrono::seconds(30));
   Json run(std::string_view name, const nlohmann::json& body, const RequestStreams& streams);
 
+  // For those that hold many requests at once: the loop that they run in, and the connection.
+  boost::asio::io_context& io();
+  const std::shared_ptr<Connection>& connection() const;
+
  private:
   struct Impl;
-  explicit ControlSocket(std::unique_ptr<Impl> impl);
+  explicit OperatorClient(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
