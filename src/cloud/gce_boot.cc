@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr size_t calls_at_once = 16;
+constexpr auto patience = 30min;  // with one machine
 
 // Clusters spread over a region's zones, each begins in one.
 std::vector<std::string> in_order(std::vector<std::string> zones, const std::string& cluster) {
@@ -31,6 +32,7 @@ struct Google::Attempt {
   std::vector<std::string> zones;
   size_t size = 0, zone = 0;           // where it is being tried, indices
   std::optional<Json> operation = {};  // that is under way
+  Clock::time_point started = {};
   Booted result = {};
   bool done() const { return result.machine || result.error; }
 };
@@ -60,6 +62,7 @@ void Google::start(Attempt& attempt) {
     std::string body = gce_instance_body(want, size_name, zone, image, network_);
     // The same machine asked for twice is one machine, also when an answer was lost.
     std::string id = uuid_of(fmt::format("{}\n{}\n{}\n{}", want.cluster, want.key, size_name, zone));
+    attempt.started = Clock::now();
     attempt.operation =
         client_.json("POST", add_query(url("zones/" + zone + "/instances"), "requestId", id), body, doing);
   } catch (const RestError& e) {
@@ -86,7 +89,11 @@ void Google::look(Attempt& attempt) {
           "GET",
           url(fmt::format("zones/{}/operations/{}", zone, percent_encode(operation.at("name").string()))), "",
           doing);
-    if (operation.string_or("status", "") != "DONE") return;
+    if (operation.string_or("status", "") != "DONE") {
+      if (Clock::now() - attempt.started < patience) return;
+      throw RestError(FailureKind::transient, "", 0, "type it again",
+                      fmt::format("{}: Google hasn't made it in {}", doing, human_duration(patience)));
+    }
     if (auto error = gce_operation_error(doing, operation)) return failed(attempt, *error);
   } catch (const RestError& e) {
     return failed(attempt, e);

@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "base/text.h"
+#include "cloud/azure.h"
 #include "cloud/ec2.h"
 #include "cloud/gce.h"
 
@@ -21,6 +22,7 @@ const std::vector<Entry>& table() {
   static const std::vector<Entry> entries = {
       {"Amazon", {"AWS", "EC2"}, open_amazon},
       {"Google", {"GCE", "GCP"}, open_google},
+      {"Azure", {"Microsoft"}, open_azure},
   };
   return entries;
 }
