@@ -119,6 +119,8 @@ class Device {
   AllowedIps allowed_;
   bool aes_ = false, chacha_ = false;  // which constructions the table has
   std::deque<Handshake> handshakes_;
+  Time worked_since_{};  // handshakes done since then
+  int worked_ = 0;
   std::optional<Time> loaded_;  // when there last was too much to do
   std::set<std::pair<Time, Peer*>> timers_;
   size_t waiting_bytes_ = 0;

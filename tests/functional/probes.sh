@@ -18,4 +18,6 @@ probe_memory_12g() { awk '/^MemAvailable/ { exit $2 < 12 * 1024 * 1024 }' /proc/
 probe_memory_6g() { awk '/^MemAvailable/ { exit $2 < 6 * 1024 * 1024 }' /proc/meminfo; }    # one Ray node
 probe_disk_8g() { [ "$(df --output=avail -k "${TMPDIR:-/tmp}" | tail -n 1)" -gt $((8 * 1024 * 1024)) ]; }
 probe_package_archive() { apt-get -q -o Acquire::Retries=1 -o Acquire::http::Timeout=10 download --print-uris busybox-static && getent hosts "$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1 | sed -E 's|^[a-z]+://([^/:]+).*|\1|')"; }
+probe_tun() { [ -c /dev/net/tun ] && : <>/dev/net/tun; }
+probe_wireguard_go() { [ -x "$("${top:-.}/tests/deps/go.sh" --prefix)/bin/wireguard" ]; }  # no Go, no index of its modules
 probe_moto() { [ -e "$("${top:-.}/tests/deps/python.sh" --prefix)/.complete" ]; }  # no index of Python packages, no moto
