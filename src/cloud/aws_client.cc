@@ -129,6 +129,11 @@ std::string AwsClient::call(SignedCall signed_call, const std::string& action, c
       throw Ec2Error(FailureKind::transient, "",
                      connecting ? "is this machine on the network?" : "type it again",
                      fmt::format("{}: {}", doing, e.message()));
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& e) {  // an answer without end
+      throw Ec2Error(FailureKind::transient, "", "is that address Amazon's?",
+                     fmt::format("{}: {}", doing, e.message()));
     }
     debug("{} {} {}: status {}", signed_call.service, signed_call.region, action, response.status);
     if (response.status / 100 == 2) return std::move(response.body);

@@ -18,6 +18,10 @@ namespace {
 constexpr auto lag = 2min;  // what a fresh machine may stay invisible for
 constexpr size_t calls_at_once = 16;
 
+std::string name_in(const Json& item, const std::string& doing) {
+  return typed(FailureKind::transient, "type it again", doing, [&] { return item.at("name").string(); });
+}
+
 std::string last_part(const std::string& url) {
   return url.substr(url.rfind('/') + 1);
 }
@@ -146,20 +150,21 @@ std::vector<std::string> Google::zones(const std::string& region) {
 
 void Google::wait(const Json& started, const std::string& doing) {
   Json operation = started;
-  for (int polls = 0;; ++polls) {
-    if (operation.string_or("status", "DONE") == "DONE") {
-      if (auto error = gce_operation_error(doing, operation)) throw *error;
-      return;
-    }
-    if (polls == 600)
-      throw RestError(FailureKind::transient, "", 0, "type it again", doing + ": it takes too long");
+  for (int polls = 0; polls < 600; ++polls) {
+    std::string where = typed(FailureKind::transient, "type it again", doing, [&]() -> std::string {
+      if (operation.string_or("status", "DONE") == "DONE") {
+        if (auto error = gce_operation_error(doing, operation)) throw *error;
+        return "";
+      }
+      std::string zone = operation.string_or("zone", "");
+      return fmt::format("{}/operations/{}", zone.empty() ? "global" : "zones/" + last_part(zone),
+                         percent_encode(operation.at("name").string()));
+    });
+    if (where.empty()) return;
     wait_interruptibly(pause_between(1s), client_.cancel());
-    std::string where = "global";
-    if (std::string zone = operation.string_or("zone", ""); !zone.empty()) where = "zones/" + last_part(zone);
-    operation = client_.json(
-        "GET", url(fmt::format("{}/operations/{}", where, percent_encode(operation.at("name").string()))), "",
-        doing);
+    operation = client_.json("GET", url(where), "", doing);
   }
+  throw RestError(FailureKind::transient, "", 0, "type it again", doing + ": it takes too long");
 }
 
 std::vector<Json> Google::pages(const std::string& below, const std::string& filter, const std::string& key,
@@ -255,7 +260,7 @@ void Google::prepare(const std::string& cluster, const std::vector<std::string>&
   std::string doing = fmt::format("cannot change the firewall of '{}'", printable(cluster));
   std::vector<GceFirewall> wanted = gce_firewalls(cluster, firewall, network_);
   std::map<std::string, Json> found;  // firewalls are global: one set serves all regions
-  for (const Json& item : cluster_firewalls(cluster)) found.emplace(item.at("name").string(), item);
+  for (const Json& item : cluster_firewalls(cluster)) found.emplace(name_in(item, doing), item);
   for (const GceFirewall& rule : wanted) {
     auto it = found.find(rule.name);
     if (it == found.end()) {
@@ -269,7 +274,7 @@ void Google::prepare(const std::string& cluster, const std::vector<std::string>&
       Json body = Json::parse(rule.body, "firewall");
       bool same = true;
       for (const char* key : {"allowed", "sourceRanges", "sourceTags"}) {
-        auto a = body.find(key), b = it->second.find(key);
+        auto a = body.find(key), b = it->second.find(key);  // an object: it has a name
         same = same && (a ? a->raw() : nlohmann::json()) == (b ? b->raw() : nlohmann::json());
       }
       if (!same) wait(client_.json("PUT", url("global/firewalls/" + rule.name), rule.body, doing), doing);
@@ -309,12 +314,13 @@ std::vector<Leftover> Google::sweep(const std::string& cluster, const std::vecto
   };
   for (const Json& disk :
        pages("aggregated/disks", "labels.rayctl-cluster=" + gce_cluster_label(cluster), "disks", doing)) {
-    std::string zone = last_part(disk.string_or("zone", ""));
-    remove("disk", fmt::format("zones/{}/disks/{}", zone, percent_encode(disk.at("name").string())),
+    std::string zone =
+        typed(FailureKind::transient, "", doing, [&] { return last_part(disk.string_or("zone", "")); });
+    remove("disk", fmt::format("zones/{}/disks/{}", zone, percent_encode(name_in(disk, doing))),
            region_of(zone));
   }
   for (const Json& rule : cluster_firewalls(cluster))
-    remove("firewall rule", "global/firewalls/" + percent_encode(rule.at("name").string()), "");
+    remove("firewall rule", "global/firewalls/" + percent_encode(name_in(rule, doing)), "");
   return left;
 }
 

@@ -46,6 +46,11 @@ HttpResponse RestClient::send(const std::string& method, const std::string& url,
       throw RestError(FailureKind::transient, "", 0,
                       connecting ? "is this machine on the network?" : "type it again",
                       fmt::format("{}: {}", doing, e.message()));
+    } catch (const Interrupted&) {
+      throw;
+    } catch (const Error& e) {  // an answer without end
+      throw RestError(FailureKind::transient, "", 0, "is that address the cloud's?",
+                      fmt::format("{}: {}", doing, e.message()));
     }
     debug("{} {} {}: status {}", dialect_.cloud, method, show_url(url), response.status);
     if (response.status / 100 == 2) return response;

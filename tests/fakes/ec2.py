@@ -14,6 +14,8 @@ Keys of /_set:
   rate       calls a second; more are answered with RequestLimitExceeded
   skew       seconds that the server's clock is ahead
   token      the session token that is accepted ("" = any)
+  minutes    that the credentials last which a role gives
+It is a metadata service (version 2 only) and a container's agent (/container) as well: each answer has another token.
 """
 import base64, email.utils, json, os, re, sys, threading, time, uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,8 +32,8 @@ except ImportError:
 SECRETS = {"AKIDFAKE": "sesame", "ASIAFAKE": "sesame2"}
 ZONES = ["a", "b", "c"]
 lock = threading.RLock()
-settings = {"faults": [], "capacity": {}, "lag": 0, "held": 0, "price": 0.04, "page": 1000, "rate": 0, "skew": 0, "token": ""}
-instances, groups, tokens, calls = {}, {}, {}, []
+settings = {"faults": [], "capacity": {}, "lag": 0, "held": 0, "price": 0.04, "page": 1000, "rate": 0, "skew": 0, "token": "", "minutes": 60}
+instances, groups, tokens, calls, given = {}, {}, {}, [], []
 counters = {}
 
 
@@ -285,10 +287,28 @@ class Handler(BaseHTTPRequestHandler):
                 raise Fault("SignatureDoesNotMatch", "botocore computes another signature", 403)
         return region
 
+    def do_PUT(self):
+        good = self.path == "/latest/api/token" and self.headers.get("X-aws-ec2-metadata-token-ttl-seconds")
+        self.answer(200 if good else 400, "imds-token", "text/plain")
+
+    def role(self):
+        given.append(f"session-{len(given) + 1}")
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * settings["minutes"]))
+        self.answer(200, json.dumps({"Code": "Success", "AccessKeyId": "ASIAFAKE", "SecretAccessKey": "sesame2",
+                                     "Token": given[-1], "Expiration": expires}), "application/json")
+
     def do_GET(self):
+        if self.path == "/container":
+            return self.role() if self.headers.get("Authorization") == "Bearer agent" else self.answer(401, "no")
+        if self.path.startswith("/latest/meta-data/"):
+            if self.headers.get("X-aws-ec2-metadata-token") != "imds-token":
+                return self.answer(401, "version 2 only", "text/plain")
+            if self.path.endswith("/security-credentials/"):
+                return self.answer(200, "ray-role\n", "text/plain")
+            return self.role() if self.path.endswith("/security-credentials/ray-role") else self.answer(404, "no")
         with lock:
             self.answer(200, json.dumps({"instances": list(instances.values()), "groups": list(groups.values()), "calls": calls,
-                                         "botocore": bool(SigV4Auth)}), "application/json")
+                                         "botocore": bool(SigV4Auth), "given": given}), "application/json")
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

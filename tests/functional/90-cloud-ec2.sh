@@ -78,6 +78,19 @@ grep_none AAAA out
 set_fake '{"faults": [{"action": "RunInstances", "code": "DryRunOperation", "times": 0}]}'
 expect 0 amazon rehearse ray $R
 
+# a machine's role (IMDSv2) and a container's: fetched anew when they end, or when Amazon says that they did
+role() { env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY AWS_EC2_METADATA_DISABLED=false AWS_EC2_METADATA_SERVICE_ENDPOINT="$E" "$cloud" amazon "$@"; }
+expect 0 role list ray $R
+set_fake '{"token": "session-3"}'
+expect 0 role list ray $R
+equal "$(state '.given | length')" 3 'the role was not asked again'
+set_fake '{"token": "", "minutes": 4}'
+expect 0 role cycle roles $R count=1
+[ "$(state '.given | length')" -gt 6 ] || fail 'credentials were not renewed before they ended'
+expect 0 env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY AWS_CONTAINER_CREDENTIALS_FULL_URI="$E/container" AWS_CONTAINER_AUTHORIZATION_TOKEN='Bearer agent' "$cloud" amazon list ray $R
+expect 1 env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY AWS_CONTAINER_CREDENTIALS_FULL_URI="$E/container" "$cloud" amazon list ray $R
+grep_quiet "cannot fetch credentials from '.*/container': status 401" out
+
 # what passes by itself: throttling, server errors, an answer that is lost, machines that aren't visible yet
 before=$(state '.instances | length')
 set_fake '{"faults": [{"action": "RunInstances", "code": "RequestLimitExceeded", "status": 503, "times": 2}, {"action": "RunInstances", "code": "InternalError", "status": 500}, {"action": "RunInstances", "lost": 1}]}'
@@ -90,7 +103,7 @@ refused transient 'cannot understand Amazon' list ray $R
 set_fake '{"faults": [{"action": "DescribeInstances", "body": "gateway", "status": 502, "times": 2}, {"action": "DescribeInstances", "delay": 3}]}'
 expect 0 amazon list ray $R
 set_fake '{"faults": [], "page": 4}'
-equal "$(amazon list ray $R | wc -l)" "$(state '.instances | length')" pages
+equal "$(amazon list ray $R | wc -l)" "$(state '[.instances[] | select(.tags["rayctl:cluster"] == "ray")] | length')" pages
 set_fake '{"lag": 1, "page": 1000}'
 expect 0 amazon cycle lagged $R count=3
 equal "$(jq -c '[.same, .listed, .left]' out)" '[3,3,0]'
