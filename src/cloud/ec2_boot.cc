@@ -141,7 +141,9 @@ Image Amazon::find_image(const std::string& region, const std::string& wanted, c
                                                      : "";
   if (!parameter.empty()) {
     nlohmann::json body{{"Name", parameter}};
-    std::string answer = client_.json("ssm", region, "AmazonSSM.GetParameter", body.dump(), doing);
+    std::string answer =
+        client_.json("ssm", region, "AmazonSSM.GetParameter",
+                     body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), doing);
     id = typed(FailureKind::transient, "", doing,
                [&] { return Json::parse(answer, "GetParameter").at("Parameter").at("Value").string(); });
   }

@@ -30,6 +30,7 @@ std::vector<std::string> in_order(std::vector<std::string> zones, const std::str
 struct Google::Attempt {
   MachineWant want;
   std::vector<std::string> zones;
+  std::string nonce;
   size_t size = 0, zone = 0;           // where it is being tried, indices
   std::optional<Json> operation = {};  // that is under way
   Clock::time_point started = {};
@@ -60,8 +61,10 @@ void Google::start(Attempt& attempt) {
   try {
     std::string image = gce_image(want.image, size(want.region, size_name).arch, project());
     std::string body = gce_instance_body(want, size_name, zone, image, network_);
-    // The same machine asked for twice is one machine, also when an answer was lost.
-    std::string id = uuid_of(fmt::format("{}\n{}\n{}\n{}", want.cluster, want.key, size_name, zone));
+    // A lost answer is asked for again with the same id. A later boot() has another nonce: Google would
+    // answer it with the refusal that it gave before.
+    std::string id =
+        uuid_of(fmt::format("{}\n{}\n{}\n{}\n{}", attempt.nonce, want.cluster, want.key, size_name, zone));
     attempt.started = Clock::now();
     attempt.operation =
         client_.json("POST", add_query(url("zones/" + zone + "/instances"), "requestId", id), body, doing);
@@ -129,8 +132,9 @@ void Google::look(Attempt& attempt) {
 std::vector<Booted> Google::boot(const std::vector<MachineWant>& wants) {
   std::map<std::string, std::map<std::string, Machine>> there;  // by cluster and key
   std::vector<Attempt> attempts;
+  std::string nonce = random_bytes(16);
   for (const MachineWant& want : wants) {
-    Attempt attempt{.want = want, .result = {.key = want.key}};
+    Attempt attempt{.want = want, .nonce = nonce, .result = {.key = want.key}};
     if (attempt.want.sizes.empty()) attempt.want.sizes = {default_size()};
     if (!there.count(want.cluster))
       for (Machine& machine : list(want.cluster, {}))

@@ -79,8 +79,10 @@ set_fake '{"capacity": {"c2-standard-4@us-east1-b": 1, "c2-standard-4@us-east1-c
 expect 0 google boot ray $R first=10 count=4 sizes=c2-standard-4,n1-standard-4
 equal "$(jq -r .size out | sort | uniq -c | xargs)" '2 c2-standard-4 2 n1-standard-4'
 refused capacity 'does not have enough resources.*ZONE_RESOURCE_POOL_EXHAUSTED.*try another region or size.*tried c2-standard-4 in 3 zones' boot ray $R first=20 sizes=c2-standard-4
-set_fake '{"quota": 4, "capacity": {}}'
-refused quota "Quota 'CPUS' exceeded.*quota page" boot ray $R first=20
+set_fake '{"capacity": {}}'
+expect 0 google boot ray $R first=20 sizes=c2-standard-4  # the refusal of before isn't the answer
+set_fake '{"quota": 4}'
+refused quota "Quota 'CPUS' exceeded.*quota page" boot ray $R first=22
 set_fake '{"quota": 0, "slow": 1}'
 head -c 270000 /dev/zero | tr '\0' a >big
 refused 'too large' '270000 bytes long, and Google takes 262144' boot ray $R first=21 user_data=big
