@@ -93,6 +93,7 @@ class Cgroup {
   const Place* anchor() const;
   const Place* freezer() const;
   void set_frozen(const char* v1, const char* v2) const;
+  void thaw_elsewhere() const;
   void perform(const LimitPlan& plan, const Resources& resources, MissingController missing);
 
   std::string path_;

@@ -121,6 +121,21 @@ void Cgroup::thaw() {
   set_frozen("THAWED", "0");
 }
 
+// Somebody may have moved single processes into a frozen cgroup of v1's freezer that isn't ours: SIGKILL
+// waits for its thaw.
+void Cgroup::thaw_elsewhere() const {
+  const Place* p = place("freezer");
+  if (!p) return;
+  for (pid_t pid : pids()) {
+    auto text = read_file_if_exists(fmt::format("/proc/{}/cgroup", pid));
+    if (!text) continue;
+    for (const std::string& line : split(*text, '\n'))
+      if (size_t at = line.find(":freezer:"); at != std::string::npos)
+        if (std::string where = line.substr(at + 9); where != "/")
+          write_existing(join(p->hierarchy.directory(where), "freezer.state"), "THAWED");
+  }
+}
+
 void Cgroup::kill(milliseconds limit) const {
   auto end = Clock::now() + limit;
   for (int round = 0;; ++round) {
@@ -138,6 +153,7 @@ void Cgroup::kill(milliseconds limit) const {
       for (pid_t pid : pids()) ::kill(pid, SIGKILL);
       // A process that v1 froze dies only when it is thawed; also one that was paused before.
       if (freezer()) set_frozen("THAWED", "0");
+      if (round == 32) thaw_elsewhere();
     }
     if (Clock::now() >= end && populated()) {
       std::vector<pid_t> left = pids();

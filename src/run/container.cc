@@ -208,6 +208,9 @@ Process exec_in_container(const Spec& spec, const ProcessSpec& process, const Ex
     throw Error("cannot find the container's process {}: the container has ended", options.pid);
   SeccompFilter filter = cached_seccomp_filter(spec, options.seccomp_cache);
   SocketPair sockets = make_socket_pair(SOCK_SEQPACKET);
+  Fd root;
+  if (!has_own_mounts(spec))
+    root = open_file(fmt::format("/proc/{}/root", options.pid), O_PATH | O_DIRECTORY);
   Launch launch{.spec = spec,
                 .process = process,
                 .filter = filter,
@@ -215,7 +218,8 @@ Process exec_in_container(const Spec& spec, const ProcessSpec& process, const Ex
                 .preserve_fds = options.preserve_fds,
                 .cgroup = options.cgroup,
                 .socket = sockets.second.get(),
-                .keyring = Keyring::inherited};
+                .keyring = Keyring::inherited,
+                .root = root.get()};
   std::optional<ChildNamespace> pid_namespace;
   if (has_namespace(spec, NamespaceType::pid)) {
     pid_namespace.emplace(CLONE_NEWPID, "/proc/self/ns/pid");

@@ -31,7 +31,11 @@ struct CgroupEntry {
 enum class Keyring { fresh, inherited };
 
 // chroot: for a host whose root is an initramfs, which can't be pivoted.
-enum class RootSwitch { pivot, chroot };
+enum class RootSwitch {
+  pivot,
+  move,
+  in_place
+};  // in_place: chroot alone, in a mount namespace that others use
 
 struct StartOptions {
   std::string id;            // for hooks' state

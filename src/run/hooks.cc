@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "base/child.h"
@@ -19,6 +20,17 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kept_output = 4096;
+
+// A hook that doesn't read its input must not end this process.
+class WithoutSigpipe {
+ public:
+  WithoutSigpipe() : before_(std::signal(SIGPIPE, SIG_IGN)) {}
+  WithoutSigpipe(const WithoutSigpipe&) = delete;
+  ~WithoutSigpipe() { std::signal(SIGPIPE, before_); }
+
+ private:
+  void (*before_)(int);
+};
 
 // Feeds stdin and keeps the end of the output until both pipes are closed or `end` is reached; false = too
 // late.
@@ -46,13 +58,19 @@ bool talk(Fd& input, Fd& output, std::string_view state, std::string& said,
   return true;
 }
 
+std::vector<std::string> own_environment() {
+  std::vector<std::string> found;
+  for (char** entry = environ; *entry; ++entry) found.emplace_back(*entry);
+  return found;
+}
+
 void run_hook(const Hook& hook, const std::string& kind, const std::string& state) {
   Pipe in = make_pipe(), out = make_pipe();
   check(fcntl(in.write.get(), F_SETFL, O_NONBLOCK), "cannot set up a pipe");
   std::vector<std::string> argv = hook.args.empty() ? std::vector<std::string>{hook.path} : hook.args;
   argv[0] = hook.path;
   Child child = Child::spawn({.argv = argv,
-                              .env = hook.env,
+                              .env = hook.env.empty() ? own_environment() : hook.env,
                               .cwd = "/",
                               .in = in.read.get(),
                               .out = out.write.get(),
@@ -95,6 +113,7 @@ bool wants_state(const Hooks& hooks) {
 }
 
 void run_hooks(const std::vector<Hook>& hooks, const std::string& kind, const std::string& state) {
+  WithoutSigpipe guard;
   for (const Hook& hook : hooks) run_hook(hook, kind, state);
 }
 

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace rayctl::run {
 
@@ -117,10 +118,11 @@ MountOptions parse_mount_options(const Mount& mount) {
     }
   }
   if (options.bind) {
-    // A bind mount shares its file system's options; engines pass on what the user typed for it.
+    // A bind mount shares its file system's options: mount(2) ignores what else is there, and so do others.
     for (const auto& [key, value] : options.data)
       if (!listed(superblock_flags, key))
-        refuse(value ? key + "=" + *value : key, "a bind mount can't have it");
+        warn("mount '{}': option '{}' has no effect on a bind mount", mount.destination,
+             value ? key + "=" + *value : key);
     options.data.clear();
   }
   return options;

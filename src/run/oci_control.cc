@@ -1,4 +1,5 @@
 // state, kill, delete, pause, resume, update.
+#include <regex.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -12,6 +13,7 @@
 #include "run/cgroup.h"
 #include "run/defaults.h"
 #include "run/oci_commands.h"
+#include "run/rootfs.h"
 #include "run/sync.h"
 
 namespace rayctl::run::oci {
@@ -91,6 +93,7 @@ void dispose(const StateDirectory& directory, const Record& record) {
     }
   }
   wait_until_gone(record);
+  if (record.pid > 0) take_off_root(directory.spec(), record.rootfs);
   if (exists(join(directory.path(), "config.json"))) {
     Spec spec = directory.spec();
     // "If any poststop hook fails, the runtime MUST log a warning and go on" (runtime.md, lifecycle).
@@ -105,18 +108,54 @@ void dispose(const StateDirectory& directory, const Record& record) {
   directory.remove();
 }
 
-int remove(const Global& global, const Words& words) {
-  Arguments arguments({.flags = {"-f|--force"}}, "delete", words);
-  const std::string& id = arguments.positionals()[0];
-  bool force = arguments.has("--force");
+namespace {
+
+// A POSIX extended regular expression, found anywhere in a text.
+class Pattern {
+ public:
+  explicit Pattern(const std::string& text) {
+    if (int rc = regcomp(&compiled_, text.c_str(), REG_EXTENDED | REG_NOSUB)) {
+      char reason[256];
+      regerror(rc, &compiled_, reason, sizeof reason);
+      throw UsageError("'{}' is no regular expression: {}", text, reason);
+    }
+  }
+  Pattern(const Pattern&) = delete;
+  ~Pattern() { regfree(&compiled_); }
+  bool matches(const std::string& text) const {
+    return regexec(&compiled_, text.c_str(), 0, nullptr, 0) == 0;
+  }
+
+ private:
+  regex_t compiled_;
+};
+
+enum class Force { no, yes };
+
+void remove_one(const Global& global, const std::string& id, Force force) {
   check_id(id);
-  if (force && !exists(join(global.root, id))) return 0;
+  if (force == Force::yes && !exists(join(global.root, id))) return;
   Found found = find(global, id);
-  if (!force &&
+  if (force == Force::no &&
       (found.status == Status::running || found.status == Status::paused || found.status == Status::creating))
     throw Error("cannot delete container '{}': it is {} (stop it first, or use --force)", id,
                 name_of(found.status));
   dispose(found.directory, found.record);
+}
+
+}  // namespace
+
+int remove(const Global& global, const Words& words) {
+  Arguments arguments({.flags = {"-f|--force", "--regex"}}, "delete", words);
+  const std::string& id = arguments.positionals()[0];
+  Force force = arguments.has("--force") ? Force::yes : Force::no;
+  if (!arguments.has("--regex")) {
+    remove_one(global, id, force);
+    return 0;
+  }
+  Pattern pattern(id);
+  for (const std::string& each : StateDirectory::list(global.root))
+    if (pattern.matches(each)) remove_one(global, each, force);
   return 0;
 }
 

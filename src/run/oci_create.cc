@@ -2,9 +2,11 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
+#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -56,7 +58,7 @@ class Creation {
                          .seccomp_cache = seccomp_cache(),
                          .preserve_fds = preserved_fds(arguments_),
                          .keyring = arguments_.has("--no-new-keyring") ? Keyring::inherited : Keyring::fresh,
-                         .root_switch = arguments_.has("--no-pivot") ? RootSwitch::chroot : RootSwitch::pivot,
+                         .root_switch = arguments_.has("--no-pivot") ? RootSwitch::move : RootSwitch::pivot,
                          .warn = warning_log(global_)};
     std::optional<Cgroup> cgroup;
     if (!record_.cgroup.empty()) {
@@ -69,6 +71,7 @@ class Creation {
       options.gate = listener.get();
     }
     directory_.save_config(config_text_);
+    pass_activation();
     Process process = start_container(spec_, options);
     record_.pid = process.pid;
     record_.start_time = process_start_time(process.pid).value_or(0);
@@ -119,6 +122,15 @@ class Creation {
         throw Error("cannot use cgroupsPath '{}': it has a '..'", asked);
     if (path == "/") throw Error("cannot use cgroupsPath '{}': it is the root", asked);
     return path;
+  }
+
+  // Socket activation (sd_listen_fds(3)): the descriptors go through, so must what tells of them.
+  void pass_activation() {
+    if (!std::getenv("LISTEN_FDS")) return;
+    for (const char* name : {"LISTEN_FDS", "LISTEN_FDNAMES"})
+      if (const char* value = std::getenv(name))
+        spec_.process.env.push_back(fmt::format("{}={}", name, value));
+    spec_.process.env.emplace_back("LISTEN_PID=1");
   }
 
   void check_terminal(Gate gate) const {
@@ -175,6 +187,11 @@ int start(const Global& global, const Words& words) {
   StateDirectory directory = StateDirectory::open(global.root, id);
   Record record = directory.load();
   Status status = status_of(directory, record);
+  for (int i = 0; status == Status::creating && i < 500; ++i) {  // whoever creates it is about to be done
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    record = directory.load();
+    status = status_of(directory, record);
+  }
   if (status != Status::created) throw Error("cannot start container '{}': it is {}", id, name_of(status));
   Fd gate = directory.connect();
   if (!gate) throw Error("cannot start container '{}': its first process does not wait any more", id);
@@ -199,9 +216,8 @@ int start(const Global& global, const Words& words) {
 int preserved_fds(const Arguments& arguments) {
   int64_t count = arguments.number("--preserve-fds").value_or(0);
   if (const char* listening = std::getenv("LISTEN_FDS")) count += std::atoi(listening);
-  for (int64_t fd = 3; fd < 3 + count; ++fd)
-    if (count < 0 || count > 10000 || fcntl(static_cast<int>(fd), F_GETFD) < 0)
-      throw Error("cannot preserve file descriptor {}: it is not open", fd);
+  if (count < 0 || count > 10000)
+    throw Error("cannot preserve {} file descriptors: 0 to 10000 are possible", count);
   return static_cast<int>(count);
 }
 

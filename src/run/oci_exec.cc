@@ -67,7 +67,10 @@ ProcessSpec process_of(const Arguments& arguments, const Spec& spec, pid_t pid) 
   if (!process.capabilities) process.capabilities = Capabilities{};
   for (const std::string& name : arguments.all("--cap")) {
     auto bit = capability_number(name);
-    if (!bit) throw UsageError("exec: unknown capability '{}'", name);
+    if (!bit) {  // a warning, as for those of config.json
+      process.unknown_capabilities.push_back(name);
+      continue;
+    }
     // The inheritable set stays as it is: what is in it would survive into files' own sets (CVE-2022-29162).
     for (uint64_t* set : {&process.capabilities->bounding, &process.capabilities->effective,
                           &process.capabilities->permitted})

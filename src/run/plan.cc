@@ -202,7 +202,8 @@ std::string sysctl_path(const Spec& spec, const std::string& name) {
   if (path.starts_with("net/")) return own(NamespaceType::network);
   if (path.starts_with("fs/mqueue/")) return own(NamespaceType::ipc);
   if (std::find(std::begin(ipc), std::end(ipc), path) != std::end(ipc)) return own(NamespaceType::ipc);
-  if (path == "kernel/domainname" || path == "kernel/hostname") return own(NamespaceType::uts);
+  if (path == "kernel/hostname") throw Error("cannot set sysctl '{}': the key hostname sets it", name);
+  if (path == "kernel/domainname") return own(NamespaceType::uts);
   if (path.starts_with("user/")) return own(NamespaceType::user);
   throw Error("cannot set sysctl '{}': it is not separate in any namespace, so it would change the host",
               name);

@@ -123,6 +123,7 @@ class Finish {
   Warn warn() const {
     return [this](const std::string& text) { send_message(socket_, Sync::warning, text); };
   }
+  bool waited() const { return waited_; }
   void take_terminal(Terminal terminal) {
     if (!terminal.master) return;
     send_message(socket_, Sync::terminal, {}, terminal.master.get());
@@ -163,6 +164,7 @@ class Finish {
 
  private:
   void wait_at_gate() {
+    waited_ = true;
     send_message(socket_, Sync::ready);
     Fd connection;
     do connection = Fd{accept4(launch_.gate, nullptr, nullptr, SOCK_CLOEXEC)};
@@ -175,6 +177,24 @@ class Finish {
   const ProcessSpec& process_;
   int& socket_;
   Fd apparmor_;
+  bool waited_ = false;
+};
+
+// Where mounts outlive the process, a start that fails takes them away. Once the process waits at its gate,
+// the container exists and its deletion does that.
+class SharedMounts {
+ public:
+  SharedMounts(Rootfs& rootfs, const Finish& finish, const Spec& spec)
+      : rootfs_(rootfs), finish_(finish), mine_(!has_own_mounts(spec)) {}
+  SharedMounts(const SharedMounts&) = delete;
+  ~SharedMounts() {
+    if (mine_ && !finish_.waited()) rootfs_.take_off();
+  }
+
+ private:
+  Rootfs& rootfs_;
+  const Finish& finish_;
+  bool mine_;
 };
 
 // Runs `body`, which should end in execve, and tells whoever listens why it did not.
@@ -252,6 +272,7 @@ void run_first_process(const Launch& launch, const Plan& plan, const std::string
     Fd proc = open_proc();
     Finish finish(launch, proc.get(), socket);
     Rootfs rootfs(spec, plan, bundle, std::move(cgroups));
+    SharedMounts shared(rootfs, finish, spec);
     rootfs.run_steps();
     std::string state;
     if (wants_state(spec.hooks)) {
@@ -259,7 +280,7 @@ void run_first_process(const Launch& launch, const Plan& plan, const std::string
       state = expect(socket, Sync::state);
       run_hooks(spec.hooks.create_container, "createContainer", state);
     }
-    rootfs.enter(how);
+    rootfs.enter(has_own_mounts(spec) ? how : RootSwitch::in_place);
     finish.take_terminal(std::move(rootfs.terminal()));
     finish.execute(spec.hooks.start_container, state);
   });
@@ -278,6 +299,10 @@ void run_joining_process(const Launch& launch, int target) {
     // All at once, so that the kernel checks permissions against the container as a whole; root and working
     // directory become those of its mount namespace.
     check(setns(target, flags), "cannot join the container's namespaces");
+    if (launch.root >= 0) {
+      check(fchdir(launch.root), "cannot enter the container's root");
+      check(chroot("."), "cannot enter the container's root");
+    }
     if (flags & CLONE_NEWUSER) {
       check(syscall(SYS_setresgid, 0, 0, 0), "cannot become group 0 of the user namespace");
       check(syscall(SYS_setresuid, 0, 0, 0), "cannot become user 0 of the user namespace");

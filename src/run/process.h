@@ -24,6 +24,7 @@ struct Launch {
   int socket;  // to the parent (sync.h)
   int gate = -1;
   Keyring keyring = Keyring::fresh;
+  int root = -1;  // of the container to join, when its mount namespace has another
 };
 
 // PID 1 of a new container.

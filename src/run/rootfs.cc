@@ -1,10 +1,12 @@
 #include "run/rootfs.h"
 
 #include <linux/magic.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <climits>
@@ -56,7 +58,8 @@ Rootfs::Rootfs(const Spec& spec, const Plan& plan, const std::string& bundle, Cg
     : spec_(spec), plan_(plan), cgroups_(std::move(cgroups)) {
   proc_ = Fd{check(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "cannot open '/proc'")};
   if (!is_proc(proc_.get())) throw Error("cannot use '/proc': it is not a proc file system");
-  check(mount(nullptr, "/", nullptr, plan.root_propagation, nullptr), "cannot set the propagation of '/'");
+  if (has_own_mounts(spec))
+    check(mount(nullptr, "/", nullptr, plan.root_propagation, nullptr), "cannot set the propagation of '/'");
   for (const Step& step : plan.steps) {
     const auto* bind = std::get_if<MountBind>(&step);
     if (!bind) continue;
@@ -84,6 +87,13 @@ void Rootfs::mount_root(const std::string& bundle) {
     root_ = Fd{check(clone_mount(AT_FDCWD, at, Depth::recursive).release(), "cannot open the root '{}'", at)};
   }
   Fd target{check(open(at.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "cannot open the root '{}'", at)};
+  if (!has_own_mounts(spec_)) {
+    // One mount on the root directory carries all others: detaching it (take_off_root) takes them away.
+    // Private after it was attached, for below a shared mount it became shared by that.
+    attach(root_.get(), target.get(), at);
+    set_attributes(root_.get(), {.propagation = MS_PRIVATE, .recursive_propagation = true}, at);
+    return;
+  }
   if (plan_.root_propagation & MS_SHARED) {
     // pivot_root refuses a shared root or parent, and the host must not see what is mounted on the root.
     set_attributes(mount_root_of(target.get()).get(), {.propagation = MS_PRIVATE}, at);
@@ -189,7 +199,11 @@ void Rootfs::operator()(const MountFileSystem& step) {
 }
 
 void Rootfs::operator()(const MountBind& step) {
-  int source = sources_.at(&step).get();
+  Fd& taken = sources_.at(&step);
+  // Since Linux 6.8 mountinfo lists mounts by age: copied again where the kernel can (6.15), so that the list
+  // shows the order of the configuration.
+  if (Fd again = clone_mount(taken.get(), "", Depth::recursive)) taken = std::move(again);
+  int source = taken.get();
   struct stat info;
   check(fstat(source, &info), "cannot stat '{}'", step.source);
   Target target =
@@ -342,7 +356,9 @@ void Rootfs::operator()(const MakeDirectory& step) {
 
 void Rootfs::enter(RootSwitch how) {
   check(fchdir(root_.get()), "cannot enter the root");
-  if (how == RootSwitch::pivot) {
+  if (how == RootSwitch::in_place) {
+    check(chroot("."), "cannot change the root");
+  } else if (how == RootSwitch::pivot) {
     // "." twice: the old root ends up mounted over the new one, and is taken off again.
     if (sys::pivot_root(".", ".") < 0) {
       int code = errno;
@@ -372,6 +388,27 @@ void Rootfs::enter(RootSwitch how) {
             "cannot make '/' read-only");
     }
   }
+}
+
+void Rootfs::take_off() noexcept {
+  if (fchdir(root_.get()) == 0) (void)!umount2(".", MNT_DETACH);
+}
+
+void take_off_root(const Spec& spec, const std::string& path) {
+  if (has_own_mounts(spec) || spec.overlay) return;
+  auto joined = std::find_if(spec.linux_.namespaces.begin(), spec.linux_.namespaces.end(),
+                             [](const Namespace& n) { return n.type == NamespaceType::mount; });
+  pid_t child = check(fork(), "cannot make a process");
+  if (child == 0) {
+    if (joined != spec.linux_.namespaces.end()) {
+      Fd space{open(joined->path.c_str(), O_RDONLY | O_CLOEXEC)};
+      if (setns(space.get(), CLONE_NEWNS) < 0) _exit(0);  // it is gone, and its mounts with it
+    }
+    _exit(umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT);
+  }
+  int ended = 0;
+  while (waitpid(child, &ended, 0) < 0 && errno == EINTR) continue;
+  if (ended != 0) throw Error("cannot unmount the root '{}'", path);
 }
 
 }  // namespace rayctl::run

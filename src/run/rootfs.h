@@ -24,6 +24,8 @@ class Rootfs {
   void run_steps();
   void enter(RootSwitch how);  // leaves the host's tree for good; the working directory is the new root
 
+  void take_off() noexcept;  // undoes the mounts of a start that failed in a mount namespace that others use
+
   int root() const { return root_.get(); }
   Terminal& terminal() { return terminal_; }  // made by MakeConsole
 
@@ -67,5 +69,9 @@ class Rootfs {
   Fd null_device_, empty_directory_;  // what masks are made of
   Terminal terminal_;
 };
+
+// After the end of a container without a mount namespace of its own: unmounts what was mounted on its root
+// `path`.
+void take_off_root(const Spec& spec, const std::string& path);
 
 }  // namespace rayctl::run

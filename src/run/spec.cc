@@ -120,6 +120,12 @@ bool has_namespace(const Spec& spec, NamespaceType type) {
   return std::any_of(list.begin(), list.end(), [&](const Namespace& n) { return n.type == type; });
 }
 
+bool has_own_mounts(const Spec& spec) {
+  const auto& list = spec.linux_.namespaces;
+  return std::any_of(list.begin(), list.end(),
+                     [](const Namespace& n) { return n.type == NamespaceType::mount && n.path.empty(); });
+}
+
 json to_json(const SeccompProfile& profile) {
   json out{{"defaultAction", profile.default_action}};
   put(out, "defaultErrnoRet", profile.default_errno);

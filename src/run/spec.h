@@ -87,7 +87,7 @@ struct Mount {
 struct Hook {
   std::string path;
   std::vector<std::string> args = {};
-  std::vector<std::string> env = {};  // the hook's whole environment: never ours, never the container's
+  std::vector<std::string> env = {};  // none: the runtime's own, as for runc and crun; never the container's
   std::optional<std::chrono::seconds> timeout = {};
 };
 
@@ -257,6 +257,9 @@ nlohmann::json to_json(const SeccompProfile& profile);
 std::string to_text(const Spec& spec);  // config.json
 
 bool has_namespace(const Spec& spec, NamespaceType type);
+// False when it uses the runtime's mount namespace or joins another: what is mounted for it stays when it
+// ends.
+bool has_own_mounts(const Spec& spec);
 const char* name_of(NamespaceType type);  // "mount", as config.json has it
 
 }  // namespace rayctl::run

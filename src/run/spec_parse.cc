@@ -216,8 +216,8 @@ Overlay parse_overlay(const Json& object) {
 }
 
 void check_consistency(const Spec& spec, const std::string& path) {
-  if (!has_namespace(spec, NamespaceType::mount))
-    throw Error("{}.linux.namespaces: a container without its own mount namespace is not supported", path);
+  if (!has_own_mounts(spec) && spec.overlay)
+    throw Error("{}.rayctl.overlay: it needs a mount namespace of the container's own", path);
   if ((!spec.hostname.empty() || !spec.domainname.empty()) && !has_namespace(spec, NamespaceType::uts))
     throw Error("{}.hostname: it needs a uts namespace", path);
   const auto& namespaces = spec.linux_.namespaces;
@@ -225,8 +225,6 @@ void check_consistency(const Spec& spec, const std::string& path) {
     return std::any_of(namespaces.begin(), namespaces.end(),
                        [&](const Namespace& n) { return n.type == type && !n.path.empty(); });
   };
-  if (with_path(NamespaceType::mount))
-    throw Error("{}.linux.namespaces: joining a mount namespace is not supported", path);
   bool mapped = !spec.linux_.uid_mappings.empty() || !spec.linux_.gid_mappings.empty();
   if (mapped && !has_namespace(spec, NamespaceType::user))
     throw Error("{}.linux.uidMappings: id mappings need a user namespace", path);

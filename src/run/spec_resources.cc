@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "run/spec.h"
 #include "run/spec_fields.h"
 
@@ -19,8 +20,13 @@ void read(const Json& object, std::string_view key, std::optional<T>& into) {
 }
 
 MemoryLimits parse_memory(const Json& object) {
-  refuse(object, "kernel", "Linux has no separate limit for kernel memory any more");
-  refuse(object, "kernelTCP", "Linux has no separate limit for TCP memory any more");
+  // Kernel memory counts against `limit` since Linux 5.16, which has no limit of its own for it: the
+  // specification marks both keys as not recommended, and engines that still send them mean no harm.
+  for (const char* gone : {"kernel", "kernelTCP"})
+    if (auto value = object.find(gone)) {
+      number<int64_t>(*value);
+      warn("{}: this kernel has no such limit: kernel memory counts against the memory limit", value->path());
+    }
   MemoryLimits memory;
   read(object, "limit", memory.limit);
   read(object, "reservation", memory.reservation);

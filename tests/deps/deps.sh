@@ -76,8 +76,8 @@ main() {
   command -v dpkg-query >/dev/null ||
     fail "this is no Debian: install what $here/packages lists, and curl, libarchive and isa-l as $here/libraries.sh says"
   install_packages "$@"
-  case " $* " in *' test '*) "$here/python.sh" ;; esac
   case " $* " in *' test '* | *' bench '*) "$here/go.sh" ;; esac
+  case " $* " in *' test '*) "$here/python.sh"; "$here/oci_validation.sh" ;; esac
   case " $* " in *' build '*) ;; *) return 0 ;; esac
   if [ -z "$update" ] && libraries_there; then return 0; fi
   lock

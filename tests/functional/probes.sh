@@ -20,4 +20,5 @@ probe_disk_8g() { [ "$(df --output=avail -k "${TMPDIR:-/tmp}" | tail -n 1)" -gt 
 probe_package_archive() { apt-get -q -o Acquire::Retries=1 -o Acquire::http::Timeout=10 download --print-uris busybox-static && getent hosts "$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | head -n 1 | sed -E 's|^[a-z]+://([^/:]+).*|\1|')"; }
 probe_tun() { [ -c /dev/net/tun ] && : <>/dev/net/tun; }
 probe_wireguard_go() { [ -x "$("${top:-.}/tests/deps/go.sh" --prefix)/bin/wireguard" ]; }  # no Go, no index of its modules
+probe_oci_validation() { [ -e "$("${top:-.}/tests/deps/oci_validation.sh" --prefix)/.complete" ]; }  # no Go, no index of its modules
 probe_moto() { [ -e "$("${top:-.}/tests/deps/python.sh" --prefix)/.complete" ]; }  # no index of Python packages, no moto

@@ -83,7 +83,7 @@ TEST_CASE("what rayctl can't do is refused by name, with the path") {
           "mounts[0].uidMappings: not supported");
   refused(document(R"("seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"})"),
           "seccomp.listenerPath");
-  refused(document(R"("resources":{"memory":{"kernel":1}})"), "memory.kernel: not supported");
+  refused(document(R"("resources":{"memory":{"kernel":"1"}})"), "memory.kernel");
   refused(document(R"("personality":{"domain":"LINUX","flags":["X"]})"), "personality flags");
   refused(document("", R"("hostname":"a")"), "config.json.hostname: it needs a uts namespace");
   refused(document(R"("uidMappings":[{"containerID":0,"hostID":0,"size":1}])"),
