@@ -32,7 +32,7 @@ std::string user_run_dir() {
 Paths default_paths() {
   Paths paths{environment("RAYCTL_STATE_DIR"), environment("RAYCTL_RUN_DIR")};
   if (paths.state_dir.empty()) paths.state_dir = running_as_root() ? system_state_dir : user_state_dir();
-  if (paths.run_dir.empty()) paths.run_dir = running_as_root() ? "/run/rayctl" : user_run_dir();
+  if (paths.run_dir.empty()) paths.run_dir = running_as_root() ? system_run_dir : user_run_dir();
   return paths;
 }
 

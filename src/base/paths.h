@@ -16,6 +16,7 @@ struct Paths {
 Paths default_paths();
 
 inline constexpr const char* system_state_dir = "/var/lib/rayctl";  // root's
+inline constexpr const char* system_run_dir = "/run/rayctl";
 
 bool running_as_root();
 

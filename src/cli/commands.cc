@@ -31,6 +31,7 @@ std::vector<Command> all_commands() {
       stop_command(),
       tag_command(),
       token_command(),
+      user_data_command(),
       version_command(),
   };
 }

@@ -30,6 +30,7 @@ Command status_command();
 Command stop_command();
 Command tag_command();
 Command token_command();
+Command user_data_command();
 Command version_command();
 
 }  // namespace rayctl::cli

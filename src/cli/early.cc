@@ -3,9 +3,11 @@
 #include <cstring>
 #include <vector>
 
+#include "cloud/local_handout.h"
 #include "net/dns_process.h"
 #include "ray/copy.h"
 #include "ray/entry.h"
+#include "ray/pods.h"
 #include "run/init.h"
 #include "run/launcher.h"
 #include "run/oci_commands.h"
@@ -24,10 +26,16 @@ struct Early {
 
 // One line per process.
 const std::vector<Early> early = {
-    {"copy-receive", nullptr, ray::copy_main}, {"copy-send", nullptr, ray::copy_main},
-    {"dns", nullptr, net::dns_main},           {"entry", "run", ray::run_entry},
-    {"init", nullptr, run::init_main},         {"launch", nullptr, run::launcher_main},
-    {"oci", "oci-rayctl", run::oci::main},     {"shim", nullptr, run::shim_main},
+    {"copy-receive", nullptr, ray::copy_main},
+    {"copy-send", nullptr, ray::copy_main},
+    {"dns", nullptr, net::dns_main},
+    {"entry", "run", ray::run_entry},
+    {"hand-out", nullptr, cloud::hand_out_main},
+    {"init", nullptr, run::init_main},
+    {"launch", nullptr, run::launcher_main},
+    {"oci", "oci-rayctl", run::oci::main},
+    {"pods", nullptr, ray::pods_main},
+    {"shim", nullptr, run::shim_main},
     {"tunnel", nullptr, wg::tunnel_main},
 };
 

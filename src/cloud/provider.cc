@@ -6,6 +6,7 @@
 #include "cloud/azure.h"
 #include "cloud/ec2.h"
 #include "cloud/gce.h"
+#include "cloud/local.h"
 
 namespace rayctl::cloud {
 
@@ -23,6 +24,7 @@ const std::vector<Entry>& table() {
       {"Amazon", {"AWS", "EC2"}, open_amazon},
       {"Google", {"GCE", "GCP"}, open_google},
       {"Azure", {"Microsoft"}, open_azure},
+      {"Local", {"Vagrant"}, open_local},
   };
   return entries;
 }

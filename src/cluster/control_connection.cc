@@ -1,5 +1,6 @@
 #include "cluster/control_connection.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -155,6 +156,7 @@ bool Connection::advance_handshake() {
     }
     socket_->phase = Socket::Phase::handshake;
   }
+  if (callbacks_.on_http && !looked_at_ && wants_http()) return false;
   switch (socket_->tls->handshake()) {
     case IoStatus::want_read:
       wait_readable();
@@ -173,6 +175,22 @@ bool Connection::advance_handshake() {
   last_heard_ = std::chrono::steady_clock::now();
   if (auto callback = callbacks_.on_open) callback();
   return !closed_;
+}
+
+// The first byte tells: TLS begins with 22. True: this is no TLS connection, or nothing came yet.
+bool Connection::wants_http() {
+  char first = 0;
+  ssize_t n = ::recv(socket_->descriptor.native_handle(), &first, 1, MSG_PEEK);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+    wait_readable();
+    return true;
+  }
+  looked_at_ = true;
+  if (n != 1 || (first != 'G' && first != 'H')) return false;
+  Fd socket{fcntl(socket_->descriptor.native_handle(), F_DUPFD_CLOEXEC, 3)};
+  if (socket) callbacks_.on_http(std::move(socket));
+  shut("it spoke HTTP");
+  return true;
 }
 
 void Connection::read_some() {

@@ -28,6 +28,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
  public:
   enum class Origin { connector, acceptor };  // whose channel ids are odd, whose are even
   struct Callbacks {
+    // An acceptor's: it speaks HTTP, not TLS. The socket is the callee's then, and this connection ends.
+    std::function<void(Fd socket)> on_http = {};
     std::function<void()> on_open = {};                    // the TLS handshake is done (unix: at once)
     std::function<void(const Json& hello)> on_hello = {};  // the other side's first frame
     std::function<void(const Request&, const ChannelPtr&)> on_request = {};
@@ -79,6 +81,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void wait_writable();
   void advance();  // handshake, then read what is there and write what is due
   bool advance_handshake();
+  bool wants_http();
   void read_some();
   void receive(const Frame& frame);
   void open_channel(const Frame& frame);
@@ -100,7 +103,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Peer peer_;
   Callbacks callbacks_;
   bool open_ = false, greeted_ = false, closed_ = false, closing_ = false, reading_ = false, writing_ = false,
-       write_posted_ = false;
+       write_posted_ = false, looked_at_ = false;
   std::string goodbye_;  // what the other side said before it closed
   FrameReader reader_;
   std::string control_out_;  // frames that go ahead of channel data

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cluster/control_address.h"
+#include "cluster/control_binary.h"
 #include "cluster/control_server_impl.h"
 
 namespace rayctl::cluster {
@@ -115,6 +116,13 @@ void ControlServer::Impl::take(Fd socket) {
     if (auto locked = weak_session.lock(); self && locked) call(*self, locked);
   };
   Connection::Callbacks on;
+  on.on_http = [with](Fd http) {
+    with([&](Impl& self, const SessionPtr& of) {
+      of->greeted = true;  // as far as it ever will be
+      self.settled(of);
+      hand_out_binary(self.io, std::move(http));
+    });
+  };
   on.on_hello = [with](const Json& hello) {
     with([&](Impl& self, const SessionPtr& of) { self.hello(of, hello); });
   };

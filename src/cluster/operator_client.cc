@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/paths.h"
 #include "cluster/context.h"
 #include "cluster/control_connection.h"
 #include "cluster/control_local.h"
@@ -154,6 +155,9 @@ OperatorClient::~OperatorClient() = default;
 
 OperatorClient OperatorClient::local(const std::string& run_dir) {
   std::string path = control_socket_path(run_dir);
+  // Someone of group rayctl, on a machine whose supervisor is root's.
+  if (!exists(path) && run_dir == default_paths().run_dir)
+    if (std::string systems = control_socket_path(system_run_dir); exists(systems)) path = systems;
   sockaddr_un address = unix_address(path);
   Fd socket(check(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "cannot make a socket"));
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {

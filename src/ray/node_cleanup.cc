@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cloud/units.h"
 #include "cluster/operator_client.h"
 #include "ray/node_net.h"
 #include "ray/unit_adopt.h"
@@ -22,7 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto supervisor_deadline = 20s;
 constexpr auto stop_grace = 35s;
-constexpr const char* units[] = {"rayctl-node.service", "rayctl-pods.service"};
+constexpr std::string_view units[] = {cloud::node_unit, cloud::pods_unit};
 
 void require_root() {
   if (!running_as_root()) throw Error("cannot clean up a node: it needs root: type it with sudo in front");
@@ -43,12 +44,13 @@ FileLock end_supervisor(const Paths& paths) {
   }
 }
 
-// systemd would start the supervisor again.
+// systemd would start the supervisor again. It ends it, then runs the other unit's drain; returns when both
+// are done.
 void stop_units(const Paths& paths, const char* verb) {
   if (paths.state_dir != "/var/lib/rayctl" || !exists("/run/systemd/system")) return;
-  for (const char* unit : units)
-    if (exists(join("/etc/systemd/system", unit)))
-      run_captured({.argv = {"systemctl", verb, "--no-block", unit}});
+  for (std::string_view unit : units)
+    if (exists(join(cloud::unit_directory, unit)))
+      run_captured({.argv = {"systemctl", verb, std::string(unit)}});
 }
 
 void stop_everything(const Paths& paths) {
@@ -64,6 +66,13 @@ void stop_node(const Paths& given) {
   Paths paths{absolute(given.state_dir), absolute(given.run_dir)};
   if (!exists(paths.state_dir)) return;
   stop_units(paths, "stop");
+  FileLock lock = end_supervisor(paths);
+  stop_everything(paths);
+}
+
+void drain_node(const Paths& paths) {
+  require_root();
+  if (!exists(paths.state_dir)) return;
   FileLock lock = end_supervisor(paths);
   stop_everything(paths);
 }
@@ -88,7 +97,7 @@ void reset_node(const Paths& given, Confirm confirm) {
   }
   remove_tree(paths.run_dir);
   if (paths.state_dir != "/var/lib/rayctl") return;
-  for (const char* unit : units) remove_tree(join("/etc/systemd/system", unit));
+  for (std::string_view unit : units) remove_tree(join(cloud::unit_directory, unit));
 }
 
 }  // namespace rayctl::ray

@@ -9,6 +9,9 @@ namespace rayctl::ray {
 // namespaces.
 void stop_node(const Paths& paths);
 
+// The same without a word to systemd, for its own unit's ExecStop.
+void drain_node(const Paths& paths);
+
 enum class Confirm { ask, given };
 
 // stop_node(), and removes state and run directory and rayctl's systemd units. Asks on the terminal first.

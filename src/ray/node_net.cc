@@ -14,6 +14,7 @@
 #include "net/address_plan.h"
 #include "net/dns_process.h"
 #include "net/firewall.h"
+#include "ray/pods.h"
 
 namespace rayctl::ray {
 
@@ -92,7 +93,14 @@ struct NodeNet::State {
   void serve_names() {
     if (!self) return;
     dns.write_table(wanted_names(view, containers, ++table_version));
-    if (std::string said = dns.ensure(); !said.empty()) debug("names: {}", said);
+    ensure_names(Level::debug);
+  }
+
+  void ensure_names(Level level) {
+    std::string said = dns.ensure();
+    if (said.empty()) return;
+    log_line(level, "names: " + said);
+    if (auto server = dns.status()) move_to_pods(run_dir, server->pid);
   }
 
   // Someone else's change is put right and told; a failure is told once and tried again at the next look.
@@ -104,7 +112,7 @@ struct NodeNet::State {
         warn("network: repaired {} ({}): {}", done.changes.size() == 1 ? "one thing" : "several things", why,
              fmt::format("{}", fmt::join(done.changes, ", ")));
       problems = done.problems;
-      if (std::string said = dns.ensure(); !said.empty()) info("names: {}", said);
+      ensure_names(Level::info);
       last_failure.clear();
     } catch (const Error& e) {
       if (last_failure != e.message()) warn("network: {}", e.message());

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "ray/health.h"
+#include "ray/pods.h"
 #include "ray/unit_adopt.h"
 #include "ray/unit_exec.h"
 #include "ray/unit_logs.h"
@@ -88,7 +89,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     place.node_name = self.name;
     place.image = host.config.image.empty() ? view.cluster.image : host.config.image;
     place.ray_token = token;
-    place.cgroup = "/rayctl/" + self.id.substr(0, 12);
+    place.cgroup = containers_cgroup(host.paths.run_dir, self.id);
     place.sealed_binary = host.sealed_binary;
     RayNode& ray = place.ray;
     ray.role = self.role;

@@ -300,13 +300,13 @@ void Cgroup::remove_unused() const noexcept {
     if (!p.shared) rmdir(p.directory.c_str());
 }
 
-void join_cgroup(const std::string& raw_path) {
+void join_cgroup(const std::string& raw_path, pid_t pid) {
   std::string path = normal_path(raw_path);
   for (const Hierarchy& h : observe_cgroup_mounts().hierarchies) {
     try {
       retry_when_removed([&] {
         make_in(h, path, {});
-        write_existing(join(h.directory(path), "cgroup.procs"), "0");
+        write_existing(join(h.directory(path), "cgroup.procs"), std::to_string(pid));
       });
     } catch (const SysError& e) {
       if (!is_not_ours(e)) throw;

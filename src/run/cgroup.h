@@ -113,8 +113,8 @@ class OomWatch {
   Fd fd_, source_;
 };
 
-// Puts the calling process into `path`, which is made where it doesn't exist; no limits.
-void join_cgroup(const std::string& path);
+// Puts a process (0 = the calling one) into `path`, which is made where it doesn't exist; no limits.
+void join_cgroup(const std::string& path, pid_t pid = 0);
 
 // v2 forbids processes beside controllers ("no internal processes"): moves every process of `path` into the
 // leaf `path/leaf`, so that siblings of the leaf can have limits. A service that was given `path` by

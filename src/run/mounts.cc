@@ -93,6 +93,12 @@ bool try_set_attributes(int fd, const MountOptions& o, const std::string& name) 
          set_one(fd, 0, 0, o.propagation, o.recursive_propagation, name);
 }
 
+// Before Linux 6.5 fsconfig only collects overlayfs's options, whatever they are, and the mount fails at the end.
+bool overlay_reads_options() {
+  Fd fs{sys::fsopen("overlay")};
+  return fs && sys::fsconfig(fs.get(), FSCONFIG_SET_FLAG, "no_such_option", nullptr) < 0;
+}
+
 }  // namespace
 
 Fd clone_mount(int directory, const std::string& path, Depth depth) {
@@ -127,13 +133,17 @@ Fd new_overlay(const Overlay& overlay) {
   };
   auto top_first = overlay.lowerdirs;
   std::reverse(top_first.begin(), top_first.end());
-  bool one_by_one =
-      sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir+", short_name(top_first[0], 256).c_str()) == 0;
+  bool one_by_one = false;
+  int code = EINVAL;
+  if (overlay_reads_options()) {
+    one_by_one =
+        sys::fsconfig(fs.get(), FSCONFIG_SET_STRING, "lowerdir+", short_name(top_first[0], 256).c_str()) == 0;
+    code = errno;
+  }
   if (one_by_one) {
     for (size_t i = 1; i < top_first.size(); ++i) set("lowerdir+", short_name(top_first[i], 256));
   } else {
-    // Before Linux 6.5. "/proc/self/fd/N" needs no escaping and is the shortest absolute name there is.
-    int code = errno;
+    // Before Linux 6.7. "/proc/self/fd/N" needs no escaping and is the shortest absolute name there is.
     if (code != EINVAL)
       throw SysError(code, "cannot use '{}' as a layer{}", top_first[0], complaint(fs.get()));
     std::string options = "lowerdir=";

@@ -3,7 +3,7 @@
 # <- cluster <- {ray, fleet} <- cli
 set -euo pipefail
 declare -A may=([base]="base" [oci]="base oci" [run]="base run" [net]="base net" [wg]="base net wg" [stitch]="base stitch"
-  [cloud]="base cloud" [cluster]="base net cluster" [ray]="base oci run net wg stitch cluster ray"
+  [cloud]="base cloud" [cluster]="base net cloud cluster" [ray]="base oci run net wg stitch cloud cluster ray"
   [fleet]="base oci stitch cloud cluster fleet" [cli]="base oci run net wg stitch cloud cluster ray fleet cli")
 bad=0
 for path in src/*/; do

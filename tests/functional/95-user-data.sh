@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# What a machine does with user-data: the boothook and the script that it leaves, run by Debian's shell in a root of its own.
+# timeout: 300
+source "$(dirname "$0")/common.sh"
+need_root
+need mount_namespaces disk_8g
+
+root=$T/root
+mkdir "$root"
+tar -x -f "$(RAYCTL_ROOTFS_CACHE=${RAYCTL_ROOTFS_CACHE:-/var/cache/rayctl/rootfs} "$top/images/base/make-rootfs.sh")/rootfs.tar" -C "$root"
+mkdir -p "$root/etc/systemd/system" "$root/dev"
+mknod -m 666 "$root/dev/null" c 1 3
+printf '#!/bin/sh\necho "$*" >>/systemctl.log\n' >"$root/usr/local/bin/systemctl"
+chmod 755 "$root/usr/local/bin/systemctl"
+inside() { chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+
+mkdir good bad
+cp "$RAYCTL" good/rayctl
+echo 'not rayctl' >bad/rayctl
+good=$(free_port); background good python3 -m http.server -b 127.0.0.1 -d good "$good"
+bad=$(free_port); background bad python3 -m http.server -b 127.0.0.1 -d bad "$bad"
+wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$good"
+wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$bad"
+fetched() { grep -c 'GET /rayctl' "$T/good.log" || true; }
+
+# --- a worker: the first URL gives something else, the second one the binary ---
+umask 077
+secret=$(printf 'A%.0s' {1..43})
+echo "rctl1.$(printf 'A%.0s' {1..43}).worker.abcd1234.$secret" >token
+key='ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0000000000000000000000000000000000000000000 me'
+data() {
+  rayctl user-data --role worker --join 10.0.0.1 --token-file token --ssh-key "$key" \
+    --binary-url "http://127.0.0.1:$bad/rayctl" --binary-url "http://127.0.0.1:$good/rayctl" "$@"
+}
+data >user-data
+equal "$(head -n 1 user-data)" '#cloud-boothook'
+[ "$(stat -c %s user-data)" -lt 4096 ] || fail 'user-data is 4 KiB or more'
+boot() { tail -n +2 user-data >"$root/boothook" && inside sh -e /boothook; }
+boot
+equal "$(stat -c %a "$root/etc/rayctl" "$root/etc/rayctl/node.json" "$root/etc/rayctl/token" | xargs)" '700 600 600'
+equal "$(cat "$root/etc/rayctl/token")" "$(cat token)"
+jq -e '.role == "worker" and .join == "10.0.0.1" and ."token-file" == "/etc/rayctl/token"' "$root/etc/rayctl/node.json" >/dev/null
+equal "$(stat -c %a "$root"/etc/systemd/system/rayctl-{node,pods}.service | xargs)" '644 644'
+equal "$(cat "$root/systemctl.log")" '--no-block enable --now rayctl-node.service'
+inside sh /etc/rayctl/prepare
+cmp "$RAYCTL" "$root/usr/local/bin/rayctl"
+equal "$(fetched)" 1 'fetches'
+grep_quiet '^rayctl:.*:ray$' "$root/etc/group"
+equal "$(cat "$root/home/ray/.ssh/authorized_keys")" "$key"
+equal "$(stat -c '%U %a' "$root/home/ray/.ssh/authorized_keys")" "$(stat -c %U "$root/home/ray") 600"
+
+# --- each further boot changes nothing that is right, and mends what isn't ---
+boot && inside sh /etc/rayctl/prepare
+equal "$(fetched)" 1 'fetches at the second boot'
+equal "$(wc -l <"$root/home/ray/.ssh/authorized_keys")" 1 'keys at the second boot'
+truncate -s 1000 "$root/usr/local/bin/rayctl"
+rm "$root/etc/systemd/system/rayctl-node.service"
+boot && inside sh /etc/rayctl/prepare
+cmp "$RAYCTL" "$root/usr/local/bin/rayctl"
+[ -s "$root/etc/systemd/system/rayctl-node.service" ]
+mkdir -p "$root/var/lib/rayctl/cluster"  # it has joined: the token has done its duty
+rm "$root/etc/rayctl/token"
+boot
+[ ! -e "$root/etc/rayctl/token" ] || fail 'the token of a member was written again'
+
+# --- the user's own link leads root nowhere ---
+rm -rf "$root/home/ray/.ssh" && ln -s /root "$root/home/ray/.ssh"
+inside sh /etc/rayctl/prepare 2>/dev/null
+[ ! -e "$root/root/authorized_keys" ] || fail "root wrote through the user's link"
+
+# --- other forms, and what can't be ---
+data --format cloud-config >cloud-config && equal "$(head -n 1 cloud-config)" '#cloud-config'
+data --format ignition | jq -e '.ignition.version and (.systemd.units | length) == 2' >/dev/null
+data --output file && cmp file user-data && equal "$(stat -c %a file)" 600
+expect 2 rayctl user-data --role worker --join 10.0.0.1
+grep_quiet 'rayctl: --token-file: missing: a worker joins with a token' err
+expect 2 rayctl user-data --role head --image ray
+grep_quiet 'rayctl: --binary-url: missing: say where the machine fetches rayctl$' err
