@@ -1,6 +1,7 @@
 # make            bin/rayctl: release, fully static, stripped; its symbols are in build/release/rayctl.debug
 # make demo       a Ray cluster of three nodes on this machine computes pi
 # make test       every test: lint, units, functional      make unit ONLY='[tag]'    make functional ONLY='10-* pull'
+# make e2e        whole clusters in virtual machines (QEMU; a quarter of an hour and more without KVM)
 # make bench      figures beside those of peers             make fuzz TIME=60 ONLY=name
 # make lint       layers, house rules, layout               make tidy (clang-tidy: slow)
 # make dist       dist/rayctl-VERSION-linux-ARCH            make install | uninstall PREFIX=/usr/local DESTDIR=
@@ -77,7 +78,7 @@ UNITS := $(O)/units
 FUZZERS := $(patsubst tests/fuzz/%.cc,build/fuzz/bin/%,$(FUZZ_SOURCES))
 BINARY := $(if $(filter release,$(MODE)),bin/rayctl,$(O)/rayctl)
 
-.PHONY: all deps units unit functional test bench fuzz fuzzers lint tidy format demo dist install uninstall clean FORCE
+.PHONY: all deps units unit functional test e2e bench fuzz fuzzers lint tidy format demo dist install uninstall clean FORCE
 all: $(BINARY)
 
 deps:
@@ -170,6 +171,8 @@ test: $(BINARY) $(UNITS) $(DRIVERS) deps-lint deps-test
 	@tests/run.sh lint $(EXTRA_SUITES) unit functional
 bench: $(BINARY) $(DRIVERS) deps-bench
 	@tests/run.sh bench
+e2e: $(BINARY) $(DRIVERS) deps-e2e
+	@tests/run.sh e2e
 demo: $(BINARY) deps-demo
 	@tests/demo/run.sh
 

@@ -93,7 +93,8 @@ bool try_set_attributes(int fd, const MountOptions& o, const std::string& name) 
          set_one(fd, 0, 0, o.propagation, o.recursive_propagation, name);
 }
 
-// Before Linux 6.5 fsconfig only collects overlayfs's options, whatever they are, and the mount fails at the end.
+// Before Linux 6.5 fsconfig only collects overlayfs's options, whatever they are, and the mount fails at the
+// end.
 bool overlay_reads_options() {
   Fd fs{sys::fsopen("overlay")};
   return fs && sys::fsconfig(fs.get(), FSCONFIG_SET_FLAG, "no_such_option", nullptr) < 0;

@@ -7,6 +7,7 @@
 #   tests/e2e/vm.sh console [NAME]          what it wrote to its console
 #   tests/e2e/vm.sh list                    machines, with their addresses
 #   tests/e2e/vm.sh stop [NAME|--all]       ends it, and removes its disk
+#   tests/e2e/vm.sh prepare                 makes key and machine image alone, and prints the image's directory
 #
 # Machines see each other at 10.201.N.15 (`list`: private), the host's loopback at 10.201.255.254, and the world through
 # it. Kernel 6.1 has WireGuard, VXLAN, nftables, overlayfs, cgroup v2; wireguard-tools, iperf3, tcpdump, nftables are there.
@@ -18,7 +19,7 @@ export PATH=$PATH:/usr/sbin:/sbin
 state=${VM_STATE:-/var/tmp/rayctl-vm}
 cluster=vm
 user=${VM_USER:-root}
-driver=${RAYCTL_BUILD:-$top/build/dev}/drivers/machine
+driver=${RAYCTL_BUILD:-$top/build/dev}/drivers/machine  # `make functional` and `make e2e` build it in their own mode
 export RAYCTL_MACHINES=${RAYCTL_MACHINES:-/var/cache/rayctl/machines}
 
 fail() { echo "vm.sh: $*" >&2; exit 1; }
@@ -34,20 +35,23 @@ vm_image() {
     "$top/images/machine/make-machine.sh"
 }
 
-start() {
-  local name=${1:-vm} image host began=$SECONDS
+prepare() {
   "$top/tests/deps/deps.sh" e2e
   mkdir -p "$state"
   exec 8>"$state/lock"; flock 8
   [ -s "$state/key" ] || ssh-keygen -q -t ed25519 -N '' -C vm.sh -f "$state/key"
-  image=$(vm_image)
-  [ -x "$driver" ] || make -C "$top" MODE=dev "$driver"
+  [ -x "$driver" ] || make -C "$top" MODE=dev "$driver" >&2
+  vm_image
+}
+
+start() {
+  local name=${1:-vm} image host began=$SECONDS
+  image=$(prepare)
   if [ ! -f "${VM_USER_DATA-}" ]; then
     printf '#cloud-config\ndisable_root: false\nssh_authorized_keys: ["%s"]\n' "$(cat "$state/key.pub")" >"$state/user-data"
   fi
   machine prepare $cluster >/dev/null
-  machine boot $cluster "$name" size="${VM_SIZE:-2x2}" image="$image" user-data="${VM_USER_DATA:-$state/user-data}" key="$(cat "$state/key.pub")" 8>&-
-  flock -u 8
+  machine boot $cluster "$name" size="${VM_SIZE:-2x2}" image="$image" user-data="${VM_USER_DATA:-$state/user-data}" key="$(cat "$state/key.pub")"
   host=$(address "$name")
   until ssh "${ssh_options[@]}" "$user@$host" true 2>/dev/null; do
     [ $((SECONDS - began)) -lt "${VM_PATIENCE:-300}" ] || { machine console $cluster "$name" | tail -n 40; fail "no login at $host"; }
@@ -57,6 +61,7 @@ start() {
 }
 
 case ${1-} in
+prepare) prepare ;;
 start) start "${2-}" ;;
 ssh)
   shift; name_option "$@"

@@ -1,0 +1,42 @@
+# For tests in virtual machines: `source "$(dirname "$0")/lib.sh"`. common.sh of the functional tests, and:
+#   $HOST            this machine's loopback, seen from a machine
+#   start_host       a registry (HTTP, 127.0.0.1 alone) and a web server with rayctl: $REGISTRY_HERE, $REGISTRY, $BINARY_URL
+#   build_stand_in   $IMAGE: a stand-in for Ray (stand-in/Dockerfile) in that registry
+#   vm …             tests/e2e/vm.sh, with a state directory of this test's own; all machines end with the test
+#   stage NAME       prints how long it took since the one before
+source "$(dirname "${BASH_SOURCE[0]}")/../functional/common.sh"
+e2e=$top/tests/e2e
+HOST=10.201.255.254
+export RAYCTL_MACHINES=${RAYCTL_MACHINES:-/var/cache/rayctl/machines}
+need_root
+need_command "qemu-system-$(uname -m)" qemu-img docker-registry ssh jq curl
+
+export VM_STATE=$T/vms
+vm() { "$e2e/vm.sh" "$@"; }
+on_exit 'vm stop --all'
+
+stages=() stage_began=$SECONDS
+stage() { stages+=("$(printf '%-44s %4d s' "$1" $((SECONDS - stage_began)))"); echo "== ${stages[-1]}"; stage_began=$SECONDS; }
+show_stages() { printf '%s\n' '-- seconds of each stage' "${stages[@]}"; }
+
+start_host() {
+  local port
+  start_registry --plain --open
+  REGISTRY_HERE=$REGISTRY
+  REGISTRY=$HOST:${REGISTRY##*:}
+  mkdir -p "$T/www"
+  strip -o "$T/www/rayctl" "$RAYCTL" 2>/dev/null || cp "$RAYCTL" "$T/www/rayctl"
+  port=$(free_port)
+  background www python3 -m http.server -b 127.0.0.1 -d "$T/www" "$port"
+  wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
+  BINARY_URL=http://$HOST:$port/rayctl
+  BINARY_SHA256=$(sha256sum <"$T/www/rayctl" | cut -d' ' -f1)
+}
+
+build_stand_in() {
+  mkdir -p "$T/stand-in"
+  cp "$e2e"/stand-in/* "$(command -v busybox)" "$T/stand-in/"
+  rayctl build -t "$REGISTRY_HERE/stand-in" -f "$T/stand-in/Dockerfile" "$T/stand-in"
+  rayctl push "$REGISTRY_HERE/stand-in"
+  IMAGE=$REGISTRY/stand-in
+}
