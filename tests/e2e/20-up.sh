@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# `rayctl up` with three machines of the provider Local: joined, healthy, talking over the overlay; one more worker; a
+# machine that is killed comes back; down leaves no process and no disk. Ray is a stand-in here (its image is in the
+# registry of this machine, its health endpoints are served by busybox): three Rays on emulated processors take longer
+# than anybody waits. E2E_IMAGE=NAME, an image in a registry that machines reach, replaces it.
+# timeout: 2700
+source "$(dirname "$0")/lib.sh"
+rayctl up --help >/dev/null 2>&1 || skip up 'this rayctl has no command up'
+start_host
+if [ -n "${E2E_IMAGE:-}" ]; then IMAGE=$E2E_IMAGE; else build_stand_in; fi
+vm prepare
+stage 'machine image (where there is none yet)'
+
+# What machines fetch is this very program: without its symbols it is a quarter as large.
+rayctl() { "$T/www/rayctl" "$@"; }
+export XDG_CONFIG_HOME=$T/config RAYCTL_STATE_DIR=$T/state
+machines=$T/state/local/clusters/e2e
+on_exit "pgrep -f -- '-pidfile $T/state/local/' | xargs -r kill -9"
+up() {
+  rayctl up --provider Local --namespace e2e --size 1x2 --head-size 2x2 --image "$IMAGE" --insecure-registry "$REGISTRY" \
+    --overlay vxlan --ssh-key "$VM_STATE/key.pub" --yes --wait 20m --workers "$@"
+}
+healthy() { rayctl ps | grep -c '(healthy)' || true; }
+
+# --- up ---
+rayctl up --provider Local --namespace e2e --workers 2 --image "$IMAGE" --dry-run >plan
+[ ! -e "$machines" ] || fail '--dry-run booted something'
+up 2
+stage 'up: head and two workers'
+rayctl machines >list
+equal "$(grep -c Connected list)" 3 'connected machines'
+equal "$(healthy)" 3 'healthy containers'
+rayctl ps >ps
+rayctl exec head sh -c 'for n in ray-wk-0 ray-wk-1; do wget -qO- "http://$n.q:52365/name"; done' >names
+equal "$(sort -u names | wc -l)" 2 'workers that answer the head by name'
+head=$(pgrep -f -- "-pidfile $machines/" | head -n 1)
+
+# --- one more worker: the rest isn't touched ---
+up 3
+stage 'up: one more worker'
+equal "$(healthy)" 4 'healthy containers'
+kill -0 "$head"
+
+# --- under the daemon a killed machine comes back ---
+background daemon "$T/www/rayctl" daemon
+sleep 2
+worker=$(grep -l '"role": "worker"' "$machines"/*/machine.json | head -n 1)
+kill -9 "$(cat "$(dirname "$worker")/pid")"
+sleep 30
+wait_for 900 bash -c "[ \"\$('$T/www/rayctl' machines | grep -c Connected)\" = 4 ]"
+wait_for 600 bash -c "[ \"\$('$T/www/rayctl' ps | grep -c '(healthy)')\" = 4 ]"
+stage 'daemon: a killed worker is replaced'
+
+# --- nothing is left ---
+rayctl down e2e --yes
+stage 'down'
+! pgrep -f -- "-pidfile $T/state/local/" || fail 'machines are left'
+[ ! -e "$machines" ] || fail "files are left: $(find "$machines" | head)"
+show_stages
