@@ -82,8 +82,9 @@ int daemon_main(int argc, char** argv, std::string_view word,
   }
   // It lives for long: what it was given by accident would live as long.
   syscall(SYS_close_range, 3, UINT_MAX, 0);
+  Pipe ready;  // closed after a failure was told: our parent ends with it
   try {
-    Pipe ready = make_pipe();
+    ready = make_pipe();
     pid_t pid = check(fork(), "cannot fork");
     if (pid > 0) {  // ends with success once the child serves, so that its parent needn't poll
       ready.write.reset();

@@ -45,11 +45,12 @@ uint64_t add_scalar(const uint8_t* at, size_t left, uint64_t sum) {
 // Halves of words in lanes of 64 bits: nothing carries.
 __attribute__((target("avx2"))) uint64_t add_avx2(const uint8_t* at, size_t left, uint64_t sum) {
   using Lanes = uint64_t __attribute__((vector_size(32)));
-  using Unaligned = uint64_t __attribute__((vector_size(32), aligned(1), may_alias));
   Lanes low = {}, high = {};
   size_t whole = left / 64 * 64;
   for (const uint8_t* end = at + whole; at != end; at += 64) {
-    Lanes x = *reinterpret_cast<const Unaligned*>(at), y = *reinterpret_cast<const Unaligned*>(at + 32);
+    Lanes x, y;
+    std::memcpy(&x, at, sizeof x);
+    std::memcpy(&y, at + sizeof x, sizeof y);
     low += (x & 0xffffffff) + (y & 0xffffffff);
     high += (x >> 32) + (y >> 32);
   }

@@ -144,6 +144,7 @@ std::optional<Delivery> Device::receive_data(std::span<uint8_t> message, const E
     auto found = by_index_.find(index);
     if (found == by_index_.end() || !found->second.session) {
       drops.add(Drop::unknown_session);
+      meet_stray(from, now);
       return std::nullopt;
     }
     last_index_ = index;
@@ -243,6 +244,10 @@ void Device::forget(Peer& peer) {
   close(peer.current);
   close(peer.previous);
   close(peer.next);
+}
+
+void Device::forget_sessions() {
+  for (auto& peer : peers_) forget(*peer);
 }
 
 void Device::send_keepalive(Peer& peer, Moment now) {

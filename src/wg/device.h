@@ -67,7 +67,9 @@ class Device {
   // --- time ---
   std::optional<Time> next_timer() const;
   void run_timers(Moment now);
-  void begin_handshakes(const std::set<PublicKey>& peers, Moment now);  // without waiting for packets
+  // After a restart: begins with these peers at once, at the addresses where they were seen last.
+  void recall(const std::map<PublicKey, Endpoint>& peers, Moment now);
+  void forget_sessions();  // somebody else may have them: not one more packet is sent with their keys
 
   std::vector<Datagram> outbox;  // to be sent and cleared by the owner
   std::vector<Peer*> ready;      // their waiting frames can be sent now; to be cleared by the owner
@@ -107,6 +109,7 @@ class Device {
   Peer* peer_of(const PublicKey& key);
   Timestamp next_timestamp(Moment now);
   Time jitter();
+  void meet_stray(const Endpoint& from, Moment now);
   bool source_fits(const Peer& peer, ByteView packet);
 
   TunnelTable table_;
@@ -121,7 +124,8 @@ class Device {
   std::deque<Handshake> handshakes_;
   Time worked_since_{};  // handshakes done since then
   int worked_ = 0;
-  std::optional<Time> loaded_;  // when there last was too much to do
+  std::optional<Time> loaded_;      // when there last was too much to do
+  std::optional<Time> last_stray_;  // data of no session made us look for its sender
   std::set<std::pair<Time, Peer*>> timers_;
   size_t waiting_bytes_ = 0;
   uint64_t newest_timestamp_ = 0;

@@ -17,6 +17,7 @@ constexpr Time work_window = 100ms;
 constexpr int work_limit = 50;
 constexpr Time load_memory = 1s;
 constexpr Time initiation_gap = 20ms;  // of one peer
+constexpr Time stray_pause = 100ms;
 constexpr int retries_before_table = 3;
 constexpr uint64_t timestamp_step = 1 << 24;
 
@@ -234,9 +235,22 @@ void Device::initiate(Peer& peer, Moment now, bool retry) {
   arm(peer);
 }
 
-void Device::begin_handshakes(const std::set<PublicKey>& peers, Moment now) {
-  for (const PublicKey& key : peers)
-    if (Peer* peer = peer_of(key)) initiate(*peer, now, false);
+void Device::recall(const std::map<PublicKey, Endpoint>& peers, Moment now) {
+  for (const auto& [key, endpoint] : peers)
+    if (Peer* peer = peer_of(key)) {
+      peer->endpoint = endpoint;
+      initiate(*peer, now, false);
+    }
+}
+
+// Data of a session that we don't have: its sender won't notice for 15 s that we were restarted, unless we
+// begin. Nothing here is authentic, so that it costs one look in a while, and one initiation in 5 s.
+void Device::meet_stray(const Endpoint& from, Moment now) {
+  if (last_stray_ && now.boot - *last_stray_ < stray_pause) return;
+  last_stray_ = now.boot;
+  for (const auto& peer : peers_)
+    if (peer->endpoint == from && !(peer->current && peer->current->usable_for_sending(now.boot)))
+      initiate(*peer, now, false);
 }
 
 uint32_t Device::new_index(Peer& peer, Session* session) {

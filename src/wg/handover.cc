@@ -60,13 +60,13 @@ HandoverDoor::HandoverDoor(const std::string& directory)
   check(listen(fd_.get(), 1), "cannot listen in '{}'", directory);
 }
 
-bool HandoverDoor::answer(const std::function<Belongings()>& pack) {
+HandoverDoor::Outcome HandoverDoor::answer(const std::function<Belongings()>& pack) {
   Fd peer{accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
   ucred who{};
   socklen_t size = sizeof who;
   if (!peer || getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) < 0 || who.uid != geteuid() ||
       !receive_text(peer.get(), greeting))
-    return false;
+    return Outcome::refused;
   Belongings belongings = pack();
   Fd state{check(memfd_create("sessions", MFD_CLOEXEC), "cannot keep sessions in memory")};
   write_fd(state.get(), belongings.state, "sessions");
@@ -92,7 +92,8 @@ bool HandoverDoor::answer(const std::function<Belongings()>& pack) {
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof(int) * count);
   std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * count);
-  return sendmsg(peer.get(), &letter.header, MSG_NOSIGNAL) > 0 && receive_text(peer.get(), accepted);
+  if (sendmsg(peer.get(), &letter.header, MSG_NOSIGNAL) < 0) return Outcome::refused;
+  return receive_text(peer.get(), accepted) ? Outcome::taken : Outcome::unknown;
 }
 
 std::optional<Inheritance> Inheritance::ask(const std::string& directory) {

@@ -32,8 +32,13 @@ class HandoverDoor {
  public:
   explicit HandoverDoor(const std::string& directory);
   int fd() const { return fd_.get(); }
-  // Somebody knocks: gives what `pack` returns. True when the other has taken it: then it is all theirs.
-  bool answer(const std::function<Belongings()>& pack);
+  // Somebody knocks: gives what `pack` returns.
+  enum class Outcome {
+    refused,  // it was no successor
+    taken,    // it is all theirs
+    unknown,  // it may be theirs: its session keys must not be used any more
+  };
+  Outcome answer(const std::function<Belongings()>& pack);
 
  private:
   Fd fd_;

@@ -31,6 +31,7 @@ constexpr auto look_pause = 1000ms;  // at the link, and for the status
 constexpr size_t many_peers = 500;
 constexpr int looks_with_many_peers = 5;
 constexpr int batches_at_once = 16;
+constexpr uint64_t recall_limit = std::chrono::milliseconds(reject_after_time).count();
 constexpr int before_others = -10;  // as nice(1) counts
 
 // Keys never reach a core file or a debugger that isn't root's.
@@ -59,15 +60,15 @@ class Tunnel {
   explicit Tunnel(const DaemonStart& start)
       : files_(daemon_files(start.directory)), directory_(start.directory), data_path_(device_) {
     watch_signals();
-    recall_timestamp();
     TunnelTable table = read_table();
     bool inherited = start.predecessor != 0 && inherit(table);
     if (start.predecessor != 0 && !inherited) kill(start.predecessor, SIGUSR2);
-    take_lock(start.predecessor != 0 ? lock_tries_after_predecessor : lock_tries);
+    take_lock(start.predecessor);
     if (!inherited) {
       open_sockets(table);
       open_link(table);
       device_.set_table(table, moment());
+      recall();
     }
     data_path_.use(&tun_, v4(), v6());
     watch_traffic();
@@ -110,9 +111,11 @@ class Tunnel {
     });
   }
 
-  void take_lock(int tries) {
+  void take_lock(pid_t predecessor) {
+    int tries = predecessor != 0 ? lock_tries_after_predecessor : lock_tries;
     for (int i = 0; i < tries && !lock_; ++i) {  // someone may just be looking whether it is held
       if (i > 0) std::this_thread::sleep_for(lock_pause);
+      if (predecessor != 0 && i == tries / 2) kill(predecessor, SIGKILL);  // it hangs
       lock_ = FileLock::try_lock(files_.lock, LockKind::exclusive);
     }
     if (!lock_) throw Error("cannot carry packets: another process holds '{}'", files_.lock);
@@ -125,11 +128,20 @@ class Tunnel {
     return table;
   }
 
-  // Timestamps go on from where we were, even if the clock was set back meanwhile.
-  void recall_timestamp() {
+  // From the status of the one before: timestamps go on, even if the clock was set back meanwhile; and peers
+  // that have a session with it learn that it is lost.
+  void recall() {
     try {
-      if (auto text = read_file_if_exists(files_.status))
-        device_.raise_timestamp(Json::parse(*text, files_.status).size_or("timestamp", 0));
+      auto text = read_file_if_exists(files_.status);
+      if (!text) return;
+      Json document = Json::parse(*text, files_.status);
+      device_.raise_timestamp(document.size_or("timestamp", 0));
+      uint64_t now = moment().unix_ns / 1000000;
+      std::map<PublicKey, Endpoint> peers;
+      for (const auto& [key, peer] : parse_tunnel_status(document).peers)
+        if (!peer.endpoint.empty() && now < peer.last_handshake + recall_limit)
+          peers[parse_public_key(key, "peer")] = parse_endpoint(peer.endpoint);
+      device_.recall(peers, moment());
     } catch (const Error& error) {
       warn("{}", error.message());
     }
@@ -270,13 +282,14 @@ class Tunnel {
       return true;
     } catch (const Error& error) {
       warn("{}", error.message());
+      device_ = Device();  // nothing of what may be the predecessor's still is ours
       return false;
     }
   }
 
   void hand_over() {
     try {
-      bool taken = door_->answer([this] {
+      HandoverDoor::Outcome outcome = door_->answer([this] {
         const TunnelTable& table = device_.table();
         Belongings b;
         b.tun = Fd{dup_cloexec(tun_.fd())};
@@ -290,8 +303,8 @@ class Tunnel {
         b.state = DeviceState::save(device_);
         return b;
       });
-      if (!taken) return;
-      leave_link_ = stop_ = true;
+      if (outcome == HandoverDoor::Outcome::unknown) device_.forget_sessions();
+      if (outcome == HandoverDoor::Outcome::taken) leave_link_ = stop_ = true;
     } catch (const Error& error) {
       warn("{}", error.message());
     }

@@ -18,7 +18,7 @@ serve_echo a; serve_echo b
 
 # we begin, then the other one does (it learns our address from us)
 pass a 10.9.0.2; pass a fd99::2; pass b 10.9.0.1
-equal "$(handshakes ta)" 1
+wait_for 3 eval '[ "$(handshakes ta)" = 1 ]'
 sleep 2.5
 grep '^01000000' initiations.all >to_go || fail 'no initiation was seen'
 
@@ -105,8 +105,8 @@ in_ns b python3 "$T/flood.py" 192.0.2.11 5100 0.5 initiation >/dev/null
 wait_for 3 eval '[ "$(drops ta old_handshake)" -gt 0 ]'
 (in_ns b python3 "$T/flood.py" 192.0.2.11 5100 14 initiation >flooded) & flood=$!
 sleep 1
-wireguard_set gb <forget
 begin=$(handshakes ta)
+wireguard_set gb <forget
 wait_for 13 eval 'pass b 10.9.0.1 && [ "$(handshakes ta)" -gt '"$begin"' ]'
 wait "$flood"
 wait_for 3 eval '[ "$(drops ta cookie_sent)" -gt 100 ]'

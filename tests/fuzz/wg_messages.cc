@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 
 #include "wg/device.h"
 #include "wg/handover.h"
@@ -61,8 +62,10 @@ struct Pair {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static Pair pair;
+  static std::unique_ptr<Pair> both;
   if (size < 1 || size > 4096) return 0;
+  if (!both || !both->b.peers()[0]->current) both = std::make_unique<Pair>();
+  Pair& pair = *both;
   pair.now += std::chrono::milliseconds(30);
   std::vector<uint8_t> bytes(data + 1, data + size);
   Moment now = pair.moment();
