@@ -41,6 +41,8 @@ Azure::Azure(const ProviderOptions& options)
       tokens_(options.cancel),
       client_(
           {.cloud = "Azure",
+           .burst = 200,  // "request limits and throttling": a bucket of 200 writes, 10 a second
+           .writes_per_second = 10,
            .token = [this] { return tokens_.token(); },
            .renew = [this] { tokens_.renew(); },
            .error = [](const std::string& doing, const HttpResponse& r) { return azure_error(doing, r); }},

@@ -278,7 +278,9 @@ void Amazon::boot_batch(const MachineWant& want, std::vector<std::string> keys, 
         try {
           for (Machine& machine : run(plan)) {
             std::erase(keys, machine.key);
-            booted.push_back({.key = machine.key, .machine = std::move(machine)});
+            Booted& one = booted.emplace_back();
+            one.key = machine.key;
+            one.machine = std::move(machine);
           }
           if (keys.size() == plan.keys.size())
             throw Ec2Error(FailureKind::transient, "", "look at Amazon's console",

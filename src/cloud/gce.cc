@@ -53,6 +53,8 @@ Google::Google(const ProviderOptions& options)
       network_(options.network.empty() ? "default" : options.network),
       tokens_(options.cancel),
       client_({.cloud = "Google",
+               .burst = 50,  // "rate quotas" of the API: 1,500 writes a minute
+               .writes_per_second = 20,
                .token = [this] { return tokens_.token(); },
                .renew = [this] { tokens_.renew(); },
                .error = gce_error},

@@ -26,9 +26,10 @@ class RestError : public ProviderError {
 
 // What one cloud does its own way.
 struct RestDialect {
-  std::string cloud = {};                   // "Google", for messages
-  std::function<std::string()> token = {};  // a bearer token that is valid now
-  std::function<void()> renew = {};         // the cloud refused it: the next token() must be another one
+  std::string cloud = {};                     // "Google", for messages
+  double burst = 40, writes_per_second = 10;  // that the cloud allows; twice as many reads
+  std::function<std::string()> token = {};    // a bearer token that is valid now
+  std::function<void()> renew = {};           // the cloud refused it: the next token() must be another one
   std::function<RestError(const std::string& doing, const HttpResponse& response)> error = {};
 };
 
@@ -36,7 +37,10 @@ struct RestDialect {
 class RestClient {
  public:
   RestClient(RestDialect dialect, const std::atomic<bool>* cancel)
-      : dialect_(std::move(dialect)), http_({.cancel = cancel}) {}
+      : dialect_(std::move(dialect)),
+        http_({.cancel = cancel}),
+        reads_(dialect_.burst * 2, dialect_.writes_per_second * 2),
+        writes_(dialect_.burst, dialect_.writes_per_second) {}
 
   // The answer of a call that succeeded (2xx). Throws RestError; `doing` begins its message.
   HttpResponse send(const std::string& method, const std::string& url, const std::string& body,
@@ -52,7 +56,7 @@ class RestClient {
  private:
   RestDialect dialect_;
   HttpPool http_;
-  RateLimit reads_{100, 20}, writes_{40, 10};
+  RateLimit reads_, writes_;
 };
 
 std::optional<std::chrono::milliseconds> retry_after_of(const HttpResponse& response);

@@ -113,6 +113,6 @@ equal "$(azure sweep ray $R | jq -r '"\(.kind) \(.reason)"')" "Microsoft.Sql/ser
 curl -sf -d '{"id": "/subscriptions/s/resourceGroups/rayctl-ray/providers/Microsoft.Sql/servers/db", "gone": true}' "$E/_put" >/dev/null
 expect 0 azure sweep ray $R; equal "$(cat out)" ''
 equal "$(kinds)" '1 group'
-expect 0 azure cycle busy $R count=60
-equal "$(jq -c '[.same, .listed, .left]' out)" '[60,60,0]'
+expect 0 azure cycle busy $R count=40
+equal "$(jq -c '[.same, .listed, .left]' out)" '[40,40,0]'
 equal "$(kinds)" '1 group'
