@@ -56,6 +56,8 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--cpus", "N", &f.cpus, "the container's CPUs, fractions allowed (default: all)"),
       option("--shm-size", "SIZE", &n.shm_size, "size of /dev/shm, part of the memory (default 35 % of it)"),
       option("--entrypoint", "PATH", &f.entrypoint, "instead of the image's; '' drops it"),
+      option("--label", "NAME=VALUE", &f.labels,
+             "say something of this node to the cluster; may be repeated"),
       option("-e,--env", "NAME=VALUE", &f.env, "set a variable in the container; may be repeated"),
       option("--job", "COMMAND", &f.job, "head: run once all workers are in"),
       option("--stop-grace", "TIME", &f.stop_grace, "between TERM and KILL (default 35s: Ray drains for 30)"),

@@ -74,7 +74,7 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
             "join",          "token-file",  "claim-token-file",
             "registry-auth", "registry-ca", "insecure-registry",
             "entrypoint",    "env",         "job",
-            "stop-grace"});
+            "labels",        "stop-grace"});
   NodeOptions o;
   auto text_of = [&](const char* key, std::optional<std::string>& target) {
     if (auto value = doc.find(key)) target = value->string();
@@ -102,6 +102,8 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   o.insecure_registries = doc.strings_or_empty("insecure-registry");
   if (auto value = doc.find("env"))
     for (const auto& [key, variable] : value->string_map()) o.env.push_back(key + "=" + variable);
+  if (auto value = doc.find("labels"))
+    for (const auto& [key, label] : value->string_map()) o.labels.push_back(key + "=" + label);
   return o;
 }
 
@@ -132,6 +134,7 @@ NodeOptions merge(NodeOptions first, const NodeOptions& second) {
   first.insecure_registries.insert(first.insecure_registries.end(), second.insecure_registries.begin(),
                                    second.insecure_registries.end());
   first.env.insert(first.env.begin(), second.env.begin(), second.env.end());  // later wins: the flag's
+  first.labels.insert(first.labels.begin(), second.labels.begin(), second.labels.end());
   return first;
 }
 
@@ -208,6 +211,13 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     if (variable.find('=') == 0 || variable.find('=') == std::string::npos)
       throw UsageError("--env: '{}' isn't of the form NAME=VALUE", variable);
   c.env = options.env;
+  for (const std::string& label : options.labels) {
+    size_t equals = label.find('=');
+    if (equals == std::string::npos || equals == 0 || label.size() > 256)
+      throw UsageError("--label: '{}' isn't of the form NAME=VALUE", label);
+    c.labels[label.substr(0, equals)] = label.substr(equals + 1);
+  }
+  if (c.labels.size() > 64) throw UsageError("--label: more than 64");
   if (options.stop_grace) c.stop_grace = parse_duration(*options.stop_grace);
   c.resources = resources_of(options, machine);
   return c;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,7 +23,7 @@ struct NodeOptions {
       claim_token_file, registry_auth, registry_ca, entrypoint, job, stop_grace;
   std::optional<uint64_t> workers, memory, shm_size;
   std::optional<double> cpus;
-  std::vector<std::string> insecure_registries, env;
+  std::vector<std::string> insecure_registries, env, labels;
 };
 
 // Reads a config file: a JSON object whose keys are the flags' names without dashes in front ("shm-size");
@@ -66,10 +67,11 @@ struct NodeConfig {
   std::string claim_token_file;  // head: wait for the operator who has this token's other half; empty: own CA
   std::string registry_auth, registry_ca;
   std::vector<std::string> insecure_registries;
-  std::optional<std::string> entrypoint;  // replaces the image's; "" drops it
-  std::vector<std::string> env;           // K=V
-  std::string job;                        // run on the head once all workers are in
-  std::chrono::seconds stop_grace{35};    // Ray drains for 30
+  std::optional<std::string> entrypoint;      // replaces the image's; "" drops it
+  std::vector<std::string> env;               // K=V
+  std::map<std::string, std::string> labels;  // of the node: where it runs, what for
+  std::string job;                            // run on the head once all workers are in
+  std::chrono::seconds stop_grace{35};        // Ray drains for 30
   Resources resources;
 };
 

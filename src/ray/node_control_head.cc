@@ -126,6 +126,7 @@ class HeadControl : public NodeControl {
     cluster::NodeFacts facts;
     facts.role = cluster::MemberRole::head;
     facts.name = config_.name;
+    facts.labels = config_.labels;
     facts.underlay = own_underlay(config_);
     state_ = cluster::ClusterState::open(paths_, wanted, facts, {}, cluster::current_time());
     ray_token_ = load_or_make_ray_token(paths_);

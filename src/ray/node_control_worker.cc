@@ -26,6 +26,7 @@ class WorkerControl : public NodeControl {
     client.head = {config.join_host, config.join_port};
     client.token = cluster::read_token(config.token_file);
     client.facts.name = config.name;
+    client.facts.labels = config.labels;
     if (!config.advertise.empty())
       client.facts.underlay = net::to_string(net::parse_address(config.advertise));
     cluster::ClientCallbacks callbacks;

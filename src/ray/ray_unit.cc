@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "ray/health.h"
+#include "ray/host_facts.h"
 #include "ray/pods.h"
 #include "ray/unit_adopt.h"
 #include "ray/unit_exec.h"
@@ -53,7 +54,15 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   // --- the report ---
-  void tell() { host.on_report(report); }
+  void tell() {
+    if (report.ssh_host_keys.empty()) {  // at the first boot they may be made only now
+      HostFacts login = host_facts();
+      report.ssh_host_keys = std::move(login.host_keys);
+      report.login = std::move(login.user);
+      report.instance = std::move(login.instance);
+    }
+    host.on_report(report);
+  }
 
   void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
     if (report.stage != stage) report.since = cluster::wall_now();

@@ -71,6 +71,9 @@ nlohmann::json to_json(const NodeReport& r) {
       {"cpus", r.cpus},
       {"rayctl_version", r.rayctl_version},
   };
+  if (!r.ssh_host_keys.empty()) json["ssh_host_keys"] = r.ssh_host_keys;
+  if (!r.login.empty()) json["login"] = r.login;
+  if (!r.instance.empty()) json["instance"] = r.instance;
   if (r.container) json["container"] = to_json(*r.container);
   return json;
 }
@@ -106,6 +109,9 @@ NodeReport parse_node_report(const Json& json) {
   r.shm_size = json.size_or("shm_size", 0);
   if (auto cpus = json.find("cpus")) r.cpus = cpus->number();
   r.rayctl_version = json.string_or("rayctl_version", "");
+  r.ssh_host_keys = json.strings_or_empty("ssh_host_keys");
+  r.login = json.string_or("login", "");
+  r.instance = json.string_or("instance", "");
   return r;
 }
 

@@ -46,6 +46,8 @@ struct NodeReport {
   uint64_t memory = 0, shm_size = 0;  // bytes
   double cpus = 0;
   std::string rayctl_version;
+  std::vector<std::string> ssh_host_keys = {};  // host_facts()'s
+  std::string login = {}, instance = {};
 };
 
 nlohmann::json to_json(const ContainerReport& report);
