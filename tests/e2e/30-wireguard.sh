@@ -1,21 +1,17 @@
 #!/usr/bin/env bash
 # `rayctl tunnel` with the kernel's WireGuard, which is the implementation that counts: both in network namespaces of one
 # virtual machine (a: ours, b: the kernel's). Handshakes both ways, new keys by either, TCP with checksums, roaming, a
-# preshared key, a wrong one.   tests/e2e/wireguard.sh   (tests/e2e/vm.sh boots the machine; VM=name uses one that runs)
-set -euo pipefail
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-vm=${VM_SH:-$top/tests/e2e/vm.sh}
-RAYCTL=${RAYCTL:-$top/bin/rayctl}
-name=${VM:-}
-if [ -z "$name" ]; then
-  name=wireguard
-  trap '"$vm" stop "$name"' EXIT
-  "$vm" start "$name"
-fi
-"$vm" ssh -n "$name" 'rm -rf /root/try && mkdir -p /root/try/bin /root/try/tests'
-"$vm" put -n "$name" "$RAYCTL" /root/try/bin
-"$vm" put -n "$name" "$top/tests/functional" "$top/tests/deps" /root/try/tests
-"$vm" ssh -n "$name" 'cat >/root/try/tests/functional/inside.sh && RAYCTL=/root/try/bin/rayctl timeout 900 bash /root/try/tests/functional/inside.sh' <<'INSIDE'
+# preshared key, a wrong one.
+# timeout: 1500
+source "$(dirname "$0")/lib.sh"
+export VM_PATIENCE=${VM_PATIENCE:-600}
+vm start wireguard
+stage 'boot until one can log in'
+vm ssh -n wireguard mkdir -p /root/try/bin /root/try/tests
+strip -o rayctl "$RAYCTL" 2>/dev/null || cp "$RAYCTL" rayctl
+vm put -n wireguard rayctl /root/try/bin
+vm put -n wireguard "$top/tests/functional" "$top/tests/deps" /root/try/tests
+vm ssh -n wireguard 'cat >/root/try/tests/functional/inside.sh && RAYCTL=/root/try/bin/rayctl timeout 900 bash /root/try/tests/functional/inside.sh' <<'INSIDE'
 source /root/try/tests/functional/common.sh
 source "$here/tunnel_lab.sh"
 need_command wg
@@ -92,3 +88,5 @@ kernel peer "${public_of[a]}" preshared-key <(echo "$psk")
 wait_for 15 pass a 10.9.0.2
 echo 'ok: another preshared key is refused, the right one accepted'
 INSIDE
+stage 'tunnels'
+show_stages
