@@ -22,6 +22,12 @@ namespace {
 constexpr const char* hostname = "build";  // the same for all: a step that records it stays reproducible
 constexpr const char* hosts_without_network = "127.0.0.1\tlocalhost\n::1\tlocalhost\n";
 
+// sudo and others look their own host's name up; where it has no address of a network it is the loopback's.
+std::string with_own_name(std::string hosts) {
+  if (!hosts.ends_with('\n')) hosts += '\n';
+  return hosts + fmt::format("127.0.1.1\t{}\n", hostname);
+}
+
 // Reads until every writer has gone; a sink that throws stops nothing but the copying.
 class OutputPump {
  public:
@@ -87,10 +93,10 @@ Exit BuildRunner::run(const oci::RunStep& step) {
   defaults.user = {.uid = user.uid, .gid = user.gid, .additional_gids = user.additional_gids};
   if (!has_variable(defaults.env, "HOME")) defaults.env.push_back("HOME=" + user.home);
 
-  std::string hosts = hosts_without_network, resolv_conf;
+  std::string hosts = with_own_name(hosts_without_network), resolv_conf;
   if (step.network == "host") {
     defaults.network = run::NetworkMode::host;
-    hosts = read_file_if_exists("/etc/hosts").value_or(hosts);
+    hosts = with_own_name(read_file_if_exists("/etc/hosts").value_or(hosts_without_network));
     resolv_conf = read_file_if_exists("/etc/resolv.conf").value_or("");
   } else if (step.network == "default") {
     if (!network_) network_ = std::make_unique<net::BuildNetwork>(run_dir_);

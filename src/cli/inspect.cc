@@ -47,7 +47,7 @@ Inspected read_from_source(oci::ImageSource& source, const std::string& name, co
   inspected.image.manifest = std::get<oci::Manifest>(document);
   const oci::Descriptor& config = inspected.image.manifest.config;
   if (config.size > oci::largest_document) throw Error("the config has {} bytes", config.size);
-  source.blob(config, 0, [&](Bytes bytes) { inspected.config += as_text(bytes); });
+  source.blob(config, 0, 1, [&](Bytes bytes) { inspected.config += as_text(bytes); });
   if (oci::Digest::of(as_bytes(inspected.config), config.digest.algorithm()) != config.digest)
     throw Error("config {} is damaged", config.digest.string());
   inspected.image.config = oci::parse_config(inspected.config);

@@ -28,13 +28,14 @@ class OutputLines {
     for (char c : as_text(bytes)) {
       if (c == '\n' || line_.size() == longest_line)
         flush();
-      else if (c == '\r')
+      else if (returned_ && c != '\r')
         line_.clear();  // a progress bar of the step's own draws its line anew
+      returned_ = c == '\r';
       if (c != '\n' && c != '\r') line_ += c;
     }
   }
   void flush() {
-    std::string shown = printable(line_);
+    std::string shown = printable(without_escapes(line_));
     line_.clear();
     log_output("    ", shown);
     last_.push_back(std::move(shown));
@@ -49,6 +50,7 @@ class OutputLines {
 
  private:
   std::string line_;
+  bool returned_ = false;  // the last byte was a carriage return
   std::deque<std::string> last_;
 };
 
@@ -108,8 +110,8 @@ std::optional<StepResult> StepExecutor::reuse(const Digest& key, BuildRoot& root
   if (!record->diff_id) return result;
   auto blob = record->blobs.find(std::string(compression));
   if (blob == record->blobs.end()) {
-    Descriptor other = recompress(services_.store, record->blobs.begin()->second, record->diff_id,
-                                  request_.compression, deflate());
+    Descriptor other =
+        recompress(services_.store, record->blobs.begin()->second, record->diff_id, request_.compression);
     blob = record->blobs.emplace(compression, other).first;
     cache_.put(key, *record);
   }
@@ -126,7 +128,6 @@ StepResult StepExecutor::finish(const Digest& key, Draft& draft, BuildRoot& root
   std::optional<Activity> bar;
   auto packed = pack_layer(services_.store, upper.get(), below,
                            {.compression = request_.compression,
-                            .deflate = deflate(),
                             .latest_mtime = request_.epoch,
                             .inspect = inspect,
                             .begin = [&](uint64_t total) { bar.emplace("packing the layer", total); },

@@ -58,7 +58,6 @@ class StepExecutor {
                     const std::function<void(const std::string&, Bytes, bool)>& inspect = {});
   void add(BuildRoot& root, const Digest& diff_id, const Descriptor& blob);
   // Reproducible builds want the same bytes from every processor.
-  Deflate deflate() const { return request_.epoch ? Deflate::portable : Deflate::fast; }
   CacheKey key(std::string_view kind, const Digest& chain) const;
 
   const BuildRequest& request_;

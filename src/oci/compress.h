@@ -14,15 +14,11 @@ namespace rayctl::oci {
 Compression parse_compression(std::string_view text);  // "zstd", "gzip"
 std::string_view layer_type(Compression compression);  // the media type
 
-// fast: ISA-L, whose bytes depend on the processor's vector unit. portable: zlib, the same bytes everywhere.
-enum class Deflate { fast, portable };
-
 // Cuts the stream into blocks of 8 MiB, compresses each by itself (a zstd frame that tells its size, or a
 // gzip member without a time), and passes them on in order. The sink is called in the writer's thread.
 class Compressor {
  public:
-  // No threads: one per processor. `deflate` is of gzip alone.
-  Compressor(Compression compression, Sink sink, Deflate deflate = Deflate::portable, unsigned threads = 0);
+  Compressor(Compression compression, Sink sink, unsigned threads = 0);  // 0: one per processor
   ~Compressor();
   Compressor(const Compressor&) = delete;
   Compressor& operator=(const Compressor&) = delete;

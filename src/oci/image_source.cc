@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/interrupt.h"
 #include "base/text.h"
+#include "oci/piecewise.h"
 
 namespace rayctl::oci {
 
@@ -17,7 +18,16 @@ class RegistrySource : public ImageSource {
   Registry::Fetched manifest(const std::string& version) override {
     return registry_.manifest(repository_, version);
   }
-  void blob(const Descriptor& blob, uint64_t offset, const Sink& take) override {
+  void blob(const Descriptor& blob, uint64_t offset, unsigned streams, const Sink& take) override {
+    if (streams > 1 && offset < blob.size) {
+      PiecewisePlan plan = default_piecewise_plan();
+      plan.streams = streams;
+      auto fetch = [&](uint64_t first, uint64_t size, const Sink& part) {
+        return registry_.blob_piece(repository_, blob, first, size, part);
+      };
+      offset = fetch_piecewise(offset, blob.size, plan, fetch, take);
+      if (offset == blob.size) return;
+    }
     registry_.blob(repository_, blob, offset, take);
   }
 
@@ -35,7 +45,7 @@ class LayoutSource : public ImageSource {
     return {layout_.read(found), found};
   }
 
-  void blob(const Descriptor& blob, uint64_t offset, const Sink& take) override {
+  void blob(const Descriptor& blob, uint64_t offset, unsigned, const Sink& take) override {
     Fd fd = layout_.open(blob);
     check(lseek(fd.get(), static_cast<off_t>(offset), SEEK_SET), "cannot seek in blob {}",
           blob.digest.string());

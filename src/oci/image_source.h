@@ -18,8 +18,8 @@ class ImageSource {
   virtual ~ImageSource() = default;
   // By tag or digest; empty = the only image there is.
   virtual Registry::Fetched manifest(const std::string& version) = 0;
-  // Streams a blob from byte `offset` on; the receiver verifies.
-  virtual void blob(const Descriptor& blob, uint64_t offset, const Sink& take) = 0;
+  // Streams a blob from byte `offset` on, over at most so many connections; the receiver verifies.
+  virtual void blob(const Descriptor& blob, uint64_t offset, unsigned streams, const Sink& take) = 0;
 };
 
 std::unique_ptr<ImageSource> source_from(Registry& registry,

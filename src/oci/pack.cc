@@ -203,8 +203,7 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
     if (change.kind == Change::Kind::file) layer.file_bytes += static_cast<uint64_t>(change.info.st_size);
   if (options.begin) options.begin(layer.file_bytes);
   BlobWriter blob = store.write_new();
-  Compressor compressor(
-      options.compression, [&](Bytes bytes) { blob.write(bytes); }, options.deflate);
+  Compressor compressor(options.compression, [&](Bytes bytes) { blob.write(bytes); });
   Hasher hasher;
   TarWriter tar(
       [&](Bytes bytes) {
@@ -227,14 +226,12 @@ std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below
   return layer;
 }
 
-Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression,
-                      Deflate deflate) {
+Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression) {
   Fd fd = store.open(blob);
   // our own bytes: a file of zeros is no bomb
   Source plain = decompress(read_from(fd.get(), blob.digest.string()), {.free_output = UINT64_MAX});
   BlobWriter out = store.write_new();
-  Compressor compressor(
-      compression, [&](Bytes bytes) { out.write(bytes); }, deflate);
+  Compressor compressor(compression, [&](Bytes bytes) { out.write(bytes); });
   Hasher hasher(diff_id.algorithm());
   copy(
       plain,

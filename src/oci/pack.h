@@ -33,7 +33,6 @@ class TarWriter {
 
 struct PackOptions {
   Compression compression = Compression::zstd;
-  Deflate deflate = Deflate::fast;
   std::optional<int64_t> latest_mtime = {};
   // Sees each regular file's content on its way, in pieces; `last` with the final one. Throws to refuse the
   // layer.
@@ -53,7 +52,6 @@ struct PackedLayer {
 std::optional<PackedLayer> pack_layer(Store& store, int upper, MergedView& below, const PackOptions& options);
 
 // The same layer in another compression: the diff id stays. Throws when the blob isn't what `diff_id` says.
-Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression,
-                      Deflate deflate = Deflate::fast);
+Descriptor recompress(Store& store, const Descriptor& blob, const Digest& diff_id, Compression compression);
 
 }  // namespace rayctl::oci

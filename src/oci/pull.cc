@@ -14,6 +14,7 @@
 #include "oci/crew.h"
 #include "oci/layer_merge.h"
 #include "oci/layer_pipeline.h"
+#include "oci/piecewise.h"
 
 namespace rayctl::oci {
 
@@ -94,7 +95,7 @@ Image fetch_documents(ImageSource& source, const std::string& version, Store& st
       throw Error("the config has {} bytes, more than {}", config.size, largest_document);
     if (!store.has(config)) {
       std::string bytes;
-      source.blob(config, 0, [&](Bytes b) { bytes += as_text(b); });
+      source.blob(config, 0, 1, [&](Bytes b) { bytes += as_text(b); });
       store.put(config, bytes);
     }
     image.config = parse_config(store.read(config));
@@ -122,13 +123,17 @@ void fetch_layers(ImageSource& source, Store& store, Layers* layers, const Image
   if (layers) committer.emplace(*layers, image.config);
 
   std::vector<size_t> order;
-  uint64_t needed = 0;
+  uint64_t needed = 0, total = 0;
+  std::atomic<uint64_t> done = 0;
   for (size_t i = 0; i < blobs.size(); ++i) {
     bool fetch = !store.has(blobs[i]), unpack = layers && !committer->done(i);
     if (fetch && media::is_foreign(blobs[i].media_type))
       throw Error("layer {} is not in the registry: it is of type '{}'", blobs[i].digest.string(),
                   printable(blobs[i].media_type));
-    if (fetch || unpack) order.push_back(i);
+    if (fetch || unpack) {
+      order.push_back(i);
+      total += blobs[i].size;
+    }
     needed += (fetch ? blobs[i].size : 0) + (unpack ? blobs[i].size * unpacked_factor : 0);
   }
   if (order.empty()) return;
@@ -139,17 +144,23 @@ void fetch_layers(ImageSource& source, Store& store, Layers* layers, const Image
 
   run_crew(options.parallel, order, options.cancel, [&](size_t i) {
     bool unpack = layers && !committer->done(i), fetch = !store.has(blobs[i]);
+    unsigned streams = streams_for(blobs[i].size, total, options.parallel, default_piecewise_plan());
     Activity activity(fmt::format("layer {}", blobs[i].digest.short_hex()), blobs[i].size);
     LayerJob job{.blob = blobs[i],
                  .diff_id = image.config.diff_ids[i],
                  .fetch =
                      [&](uint64_t offset, const Sink& take) {
-                       source.blob(blobs[i], offset, [&](Bytes bytes) {
+                       source.blob(blobs[i], offset, streams, [&](Bytes bytes) {
                          if (options.cancel && *options.cancel) throw Interrupted();
                          take(bytes);
                        });
                      },
-                 .advance = [&](uint64_t amount) { activity.advance(amount); }};
+                 .advance =
+                     [&](uint64_t amount) {
+                       activity.advance(amount);
+                       done += amount;
+                       if (options.progress) options.progress(done, total);
+                     }};
     if (unpack)
       committer->add(i, fetch_and_unpack_layer(store, *layers, job));
     else

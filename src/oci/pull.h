@@ -3,6 +3,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <functional>
 #include <string>
 
 #include "oci/image.h"
@@ -17,6 +19,8 @@ struct PullOptions {
   unsigned parallel = 4;  // layers at a time
   std::atomic<bool>* cancel =
       nullptr;  // set when one layer fails: RegistryOptions' ends the others' transfers
+  // Hears of bytes of blobs that are dealt with, of so many in all; from several threads at once.
+  std::function<void(uint64_t done, uint64_t total)> progress = {};
 };
 
 // `layers` may be nullptr: only blobs are kept (no root, no unpacking). Nothing is tagged: the caller does it

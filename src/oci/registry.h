@@ -65,6 +65,10 @@ class Registry {
   // is skipped.
   void blob(const std::string& repository, const Descriptor& blob, uint64_t offset, const Sink& take);
 
+  // The same for `size` bytes alone. False when the registry sends no ranges; then some may have been taken.
+  bool blob_piece(const std::string& repository, const Descriptor& blob, uint64_t first, uint64_t size,
+                  const Sink& take);
+
   bool has_blob(const std::string& repository, const Digest& digest);
   // True when the registry took it over from another of its repositories.
   bool mount(const std::string& repository, const Digest& digest, const std::string& from);
@@ -85,6 +89,9 @@ class Registry {
   };
   struct Upload;
 
+  enum class Ranges { wanted, required };
+  bool fetch_blob(const std::string& repository, const Descriptor& blob, uint64_t at, uint64_t end,
+                  Ranges ranges, const Sink& take);
   std::string base_url();
   std::string url_of(std::string_view repository, std::string_view kind, std::string_view what);
   // One request, authorised; a refusal is returned as a response.

@@ -76,9 +76,19 @@ struct Registry::Upload {
 
 void Registry::blob(const std::string& repository, const Descriptor& blob, uint64_t offset,
                     const Sink& take) {
+  fetch_blob(repository, blob, offset, blob.size, Ranges::wanted, take);
+}
+
+bool Registry::blob_piece(const std::string& repository, const Descriptor& blob, uint64_t first,
+                          uint64_t size, const Sink& take) {
+  return fetch_blob(repository, blob, first, first + size, Ranges::required, take);
+}
+
+// One try after the other, each from where the last one ended.
+bool Registry::fetch_blob(const std::string& repository, const Descriptor& blob, uint64_t at, uint64_t end,
+                          Ranges wanted, const Sink& take) {
   Scope scope{repository, Access::pull};
-  uint64_t at = offset;
-  bool ranges = true;
+  bool required = wanted == Ranges::required, ranges = true;
   for (int tried = 1;; ++tried) {
     uint64_t before = at;
     std::string reason;
@@ -87,7 +97,10 @@ void Registry::blob(const std::string& repository, const Descriptor& blob, uint6
       HttpRequest request{.url = url_of(repository, "blobs", blob.digest.string()),
                           .headers = {{"Accept-Encoding", "identity"}},
                           .limit = 64 << 10};
-      if (at > 0 && ranges) request.headers.emplace_back("Range", fmt::format("bytes={}-", at));
+      if (required)
+        request.headers.emplace_back("Range", fmt::format("bytes={}-{}", at, end - 1));
+      else if (at > 0 && ranges)
+        request.headers.emplace_back("Range", fmt::format("bytes={}-", at));
       uint64_t skip = 0;
       HttpResponse response = call(request, scope, [&](const HttpResponse& head) -> Sink {
         if (head.status == 206 && !is_range_from(head.header("Content-Range").value_or(""), at, blob.size)) {
@@ -95,12 +108,16 @@ void Registry::blob(const std::string& repository, const Descriptor& blob, uint6
           throw HttpError(HttpError::Kind::broken, "the registry sends another range than the one asked for");
         }
         if (head.status != 200 && head.status != 206) return {};
+        if (head.status == 200 && required) {
+          ranges = false;
+          throw HttpError(HttpError::Kind::broken, "the registry sends no ranges");
+        }
         skip = head.status == 200 ? at : 0;
         return [&](Bytes bytes) {
           uint64_t known = std::min<uint64_t>(skip, bytes.size());
           skip -= known;
           bytes = bytes.subspan(known);
-          if (bytes.size() > blob.size - at)
+          if (bytes.size() > end - at)
             throw Error("blob {} is longer than the {} bytes that its manifest says", blob.digest.string(),
                         blob.size);
           if (bytes.empty()) return;
@@ -109,7 +126,7 @@ void Registry::blob(const std::string& repository, const Descriptor& blob, uint6
         };
       });
       if (response.status == 200 || response.status == 206) {
-        if (at == blob.size) return;
+        if (at == end) return true;
         reason = fmt::format("blob {} ended after {} of {} bytes", blob.digest.short_hex(), at, blob.size);
       } else if (response.status == 416) {
         ranges = false;
@@ -125,6 +142,7 @@ void Registry::blob(const std::string& repository, const Descriptor& blob, uint6
       if (!e.transient()) throw;
       reason = e.message();
     }
+    if (required && !ranges) return false;
     if (at - before >= real_progress) tried = 1;
     wait_before_retry(tried, refused ? &*refused : nullptr, reason);
   }

@@ -249,12 +249,20 @@ void Store::release(const std::string& name) {
   if (unlink(path.c_str()) < 0 && errno != ENOENT) throw SysError(errno, "cannot remove '{}'", path);
 }
 
+std::vector<std::string> Store::hold_names() const {
+  std::string directory = join(directory_, "holds");
+  if (!exists(directory)) return {};
+  std::vector<std::string> names = list_directory(directory);
+  std::erase_if(names, [](const std::string& name) {
+    return !is_hold_name(name) || name.find(".tmp-") != std::string::npos;
+  });
+  return names;
+}
+
 std::vector<Hold> Store::holds() const {
   std::vector<Hold> found;
   std::string directory = join(directory_, "holds");
-  if (!exists(directory)) return found;
-  for (const std::string& name : list_directory(directory)) {
-    if (!is_hold_name(name) || name.find(".tmp-") != std::string::npos) continue;
+  for (const std::string& name : hold_names()) {
     auto text = read_file_if_exists(join(directory, name));
     if (!text) continue;
     Hold hold;

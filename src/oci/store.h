@@ -83,6 +83,7 @@ class Store {
 
   void hold(const std::string& name, const Hold& hold);
   void release(const std::string& name);
+  std::vector<std::string> hold_names() const;
   std::vector<Hold> holds() const;
 
   std::vector<Digest> blobs() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <random>
 #include <utility>
@@ -34,6 +35,7 @@ constexpr auto probe_timeout = 5s;
 constexpr auto patience = 10min;
 constexpr auto pull_retry_first = 2s;
 constexpr auto pull_retry_most = 60s;
+constexpr auto percent_pause = 500ms;
 constexpr uint64_t tail_lines = 40;
 
 cluster::WallTime seconds_of(run::WallClock::time_point time) {
@@ -134,8 +136,13 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   void obtain() {
     if (want_stop) return stopped();
     set_stage(Stage::pulling, place.image, report.stage == Stage::pulling ? report.error : "");
-    job<ReadyImage>([paths = host.paths, config = host.config,
-                     name = place.image] { return ready_image(paths, config, name); },
+    auto progress = [&io = host.io, unit = weak_from_this()](int percent) {
+      asio::post(io, [unit, percent] {
+        if (auto self = unit.lock()) self->pulled(percent);
+      });
+    };
+    job<ReadyImage>([paths = host.paths, config = host.config, name = place.image,
+                     progress] { return ready_image(paths, config, name, progress); },
                     [this](ReadyImage image) {
                       pull_failures = 0;
                       make(std::move(image));
@@ -147,6 +154,14 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
                                 fmt::format("{}, again in {}", place.image, human_duration(delay)), error);
                       after(delay, [this] { obtain(); });
                     });
+  }
+
+  // Says so twice a second at most: the report goes to the head each time.
+  void pulled(int percent) {
+    auto now = std::chrono::steady_clock::now();
+    if (report.stage != Stage::pulling || !busy || now - last_percent < percent_pause) return;
+    last_percent = now;
+    set_stage(Stage::pulling, fmt::format("{} %", percent));
   }
 
   void make(ReadyImage image) {
@@ -400,10 +415,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
         });
   }
 
-  static double random() {
-    static std::mt19937_64 generator{std::random_device{}()};
-    return std::uniform_real_distribution<double>(0, 1)(generator);
-  }
+  double random() { return std::uniform_real_distribution<double>(0, 1)(generator); }
 
   static constexpr const char* old_agent_path = "/api/local_raylet_healthz";
 
@@ -418,8 +430,9 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   std::shared_ptr<HealthProbe> probe;
   HealthJudge judge;
   std::string agent_path = "/api/healthz", head_start;
-  std::chrono::steady_clock::time_point last_well{};
+  std::chrono::steady_clock::time_point last_well{}, last_percent{};
   std::vector<Done> waiters;
+  std::mt19937_64 generator{std::random_device{}()};  // spreads probes and restarts
   int pull_failures = 0;
   bool begun = false, busy = false, want_stop = false, ended_by_us = false, was_healthy = false;
 };

@@ -2,11 +2,14 @@
 
 #include <fmt/ranges.h>
 
+#include <set>
+
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "net/netns.h"
-#include "run/lifecycle.h"
+#include "oci/store.h"
 
 namespace rayctl::ray {
 
@@ -20,6 +23,20 @@ std::string telling_lines(const std::string& log) {
   return fmt::format("{}", fmt::join(kept, "\n"));
 }
 
+namespace {
+
+// Holds of containers that are gone: a supervisor may have been killed between the two.
+void release_images(const Paths& paths) {
+  std::set<std::string> wanted;
+  for (const std::string& id : run::ContainerDir::list(containers_directory(paths)))
+    wanted.insert(image_hold(id));
+  oci::Store store(join(paths.state_dir, "store"));
+  for (const std::string& name : store.hold_names())
+    if (name.starts_with(image_hold("")) && !wanted.contains(name)) store.release(name);
+}
+
+}  // namespace
+
 Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace) {
   Found found;
   std::optional<UnitRecord> record = load_unit(paths);
@@ -32,10 +49,17 @@ Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::mi
     }
     info("container {}: removing it, it was made for something else", id.substr(0, 12));
     if (running) container.stop(grace);
-    container.remove();
-    net::Netns::remove(paths.run_dir, id);
+    remove_unit(paths, container);
   }
+  release_images(paths);
   return found;
+}
+
+void remove_unit(const Paths& paths, run::ContainerDir& container) {
+  std::string id = container.id();
+  container.remove();
+  net::Netns::remove(paths.run_dir, id);
+  oci::Store(join(paths.state_dir, "store")).release(image_hold(id));
 }
 
 void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) {
@@ -47,9 +71,9 @@ void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) 
     if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
   for (run::ContainerDir& container : all) {
     if (container.watch_fd() >= 0) container.wait();
-    container.remove();
-    net::Netns::remove(paths.run_dir, container.id());
+    remove_unit(paths, container);
   }
+  release_images(paths);
 }
 
 }  // namespace rayctl::ray

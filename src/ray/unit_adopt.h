@@ -7,6 +7,7 @@
 
 #include "base/paths.h"
 #include "ray/unit_record.h"
+#include "run/lifecycle.h"
 
 namespace rayctl::ray {
 
@@ -19,6 +20,9 @@ struct Found {
 // Adopts the container that was made for `key` (unit_key()); ends, with `grace`, and removes all others.
 // Blocks.
 Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace);
+
+// With its network namespace and its hold on the image.
+void remove_unit(const Paths& paths, run::ContainerDir& container);
 
 // Ends every container in the state directory, all at once, and removes what is left of them. Blocks.
 void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <map>
 
@@ -16,6 +17,7 @@
 #include "net/netns.h"
 #include "oci/collect.h"
 #include "oci/pull.h"
+#include "ray/unit_adopt.h"
 #include "run/lifecycle.h"
 #include "run/user.h"
 
@@ -28,7 +30,7 @@ std::string registry_file(const std::string& path) {
 }
 
 oci::Image pull_image(oci::Store& store, oci::Layers& layers, const NodeConfig& config,
-                      const oci::Reference& reference) {
+                      const oci::Reference& reference, const std::function<void(int)>& progress) {
   oci::RegistryOptions options;
   options.ca_file = registry_file(config.registry_ca);
   options.auth_file = registry_file(config.registry_auth);
@@ -36,8 +38,13 @@ oci::Image pull_image(oci::Store& store, oci::Layers& layers, const NodeConfig& 
                                reference.registry) != config.insecure_registries.end();
   oci::Registry registry(reference.registry, options);
   std::unique_ptr<oci::ImageSource> source = oci::source_from(registry, reference.repository);
-  oci::StoreLock using_store = store.use();
-  oci::Image image = oci::pull(*source, oci::version_of(reference), store, &layers);
+  std::atomic<int> told = -1;
+  oci::PullOptions pulling;
+  pulling.progress = [&](uint64_t done, uint64_t total) {
+    int percent = static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(total));
+    if (told.exchange(percent) != percent) progress(percent);
+  };
+  oci::Image image = oci::pull(*source, oci::version_of(reference), store, &layers, pulling);
   store.tag(oci::to_string(reference), image.descriptor);
   return image;
 }
@@ -71,17 +78,17 @@ int signal_number(const std::string& name) {
 
 }  // namespace
 
-ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name) {
+ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
+                       const std::function<void(int percent)>& progress) {
   oci::Store store(join(paths.state_dir, "store"));
   oci::Layers layers(paths.state_dir);
   oci::Reference reference = oci::parse_reference(name);
+  auto in_use = std::make_shared<oci::StoreLock>(store.use());
   bool here = store.find(oci::to_string(reference)).has_value();
   if (!here) info("pulling {}", name);
-  oci::Image image = here ? store.resolve(name) : pull_image(store, layers, config, reference);
+  oci::Image image = here ? store.resolve(name) : pull_image(store, layers, config, reference, progress);
   std::vector<std::string> lowerdirs = oci::layer_directories(store, layers, image);
-  // a container runs on these layers: `rayctl rmi` must leave them
-  store.hold("node-" + image.digest().short_hex(), oci::needed_by(store, image.descriptor));
-  return {image.config, std::move(lowerdirs)};
+  return {image.config, std::move(lowerdirs), oci::needed_by(store, image.descriptor), std::move(in_use)};
 }
 
 bool image_has_run(const ReadyImage& image) {
@@ -130,6 +137,8 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   options.stop_signal = signal_number(image.config.stop_signal);
   options.labels = {{"name", "ray"}, {"node", place.node_name}};
   make_directories(containers_directory(paths), 0700);
+  // the container runs on these layers: `rayctl rmi` must leave them
+  oci::Store(join(paths.state_dir, "store")).hold(image_hold(record.id), image.needed);
   run::ContainerDir container = run::ContainerDir::create(
       containers_directory(paths), run::default_spec(container_defaults(inputs)), options);
   try {
@@ -144,7 +153,7 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
           inputs.files.ray_token);
     save_unit(paths, record);
   } catch (...) {
-    container.remove();
+    remove_unit(paths, container);
     throw;
   }
   return record;

@@ -1,11 +1,14 @@
 // The blocking steps of a unit's life, for the pool: image, container directory, start.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/paths.h"
 #include "oci/config.h"
+#include "oci/store.h"
 #include "ray/node_config.h"
 #include "ray/unit_record.h"
 
@@ -14,11 +17,15 @@ namespace rayctl::ray {
 // An image that is here and unpacked.
 struct ReadyImage {
   oci::ImageConfig config;
-  std::vector<std::string> lowerdirs;  // bottom first
+  std::vector<std::string> lowerdirs;      // bottom first
+  oci::Hold needed;                        // what keeps it in the store
+  std::shared_ptr<oci::StoreLock> in_use;  // until a container holds it
 };
 
-// The image by its name: from the store when it is there, else pulled. Throws with the registry's reason.
-ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name);
+// The image by its name: from the store when it is there, else pulled; `progress` hears of whole percents,
+// from other threads. Throws with the registry's reason.
+ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
+                       const std::function<void(int percent)>& progress);
 
 // What the cluster says of this node's Ray, and what identifies the container.
 struct UnitPlace {

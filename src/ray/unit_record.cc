@@ -37,6 +37,10 @@ std::string container_directory(const Paths& paths, const std::string& id) {
   return join(containers_directory(paths), id);
 }
 
+std::string image_hold(const std::string& id) {
+  return "container-" + id.substr(0, 12);
+}
+
 std::optional<UnitRecord> load_unit(const Paths& paths) {
   std::optional<UnitRecord> newest;
   if (!exists(containers_directory(paths))) return newest;

@@ -24,6 +24,7 @@ struct UnitRecord {
 };
 
 std::string containers_directory(const Paths& paths);
+std::string image_hold(const std::string& id);  // the name by which a container holds its image in the store
 std::string container_directory(const Paths& paths, const std::string& id);
 
 // The newest record in the state directory; empty when there is none. Damaged ones are skipped with a

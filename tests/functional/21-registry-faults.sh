@@ -32,6 +32,15 @@ mkdir -p "$DOCKER_CONFIG"; printf '{"auths":{"%s":{"auth":"cmF5OnNlc2FtZQ=="}}}'
 works "$R/basic:1"
 rm "$DOCKER_CONFIG/config.json"
 
+# a large layer comes in pieces over several connections, or as a whole where there are no ranges
+export RAYCTL_PIECE_BYTES=150000
+: >log
+for name in plain cut shifted no-range range-416 encoded redirect token-expires loris; do works "$R/$name:1"; done
+grep -qE 'GET /v2/plain/blobs/\S+ bytes=300000-449999' log || fail 'no piece was asked for'
+fails 'blob sha256:[0-9a-f]+ is damaged: its digest is' "$R/wrong-digest:1"
+fails 'ended after [0-9]+ of [0-9]+ bytes \(tried 5 times\)' "$R/short:1"
+unset RAYCTL_PIECE_BYTES
+
 # what must fail, and how
 fails 'cannot read .*auth-loop:1.: unauthorized \(type: rayctl login' "$R/auth-loop:1"
 [ "$(grep -c 'GET /v2/auth-loop/' log)" -le 3 ] || fail 'it asks for ever'
@@ -60,6 +69,9 @@ part=$RAYCTL_STATE_DIR/store/partial/sha256-$(basename "$blob")
 cp part "$part"
 : >log; expect 0 rayctl pull "$R/plain:1"
 grep -q 'bytes=700000-' log || fail 'it did not resume'
+fresh; mkdir -p "$RAYCTL_STATE_DIR/store/partial"; cp part "$part"
+: >log; expect 0 env RAYCTL_PIECE_BYTES=150000 "$RAYCTL" pull "$R/plain:1"
+grep -q 'bytes=700000-849999' log || fail 'it did not resume in pieces'
 fresh; mkdir -p "$RAYCTL_STATE_DIR/store/partial"; tr '\0' '\1' <part >"$part"
 expect 0 rayctl pull "$R/plain:1"
 grep_quiet 'starting anew' err

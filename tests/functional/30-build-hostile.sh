@@ -85,3 +85,8 @@ sed -i 's/honest/honest /' ctx/Dockerfile; build again ctx; grep_quiet 'RUN echo
 line 'RUN cat /etc/resolv.conf; for a in 169.254.169.254 169.254.170.2; do nc -w 1 $a 80 </dev/null && echo reached $a; done; true'; build metadata ctx
 grep_quiet '^    nameserver 127.0.0.11$' metadata.log; grep_none '^    reached' metadata.log
 line 'RUN --network=none ls /sys/class/net'; build alone ctx; equal "$(grep '^    ' alone.log | tr -d ' ' | tr '\n' ' ')" 'lo '
+# a step's own host name has an address in every kind of network, and its colours don't reach a pipe
+for network in none host default; do
+  line "RUN --network=$network grep -c \"[[:space:]]\$(hostname)\\\$\" /etc/hosts; printf '\\033[1;31mred\\033[0m\\r\\nbar 1\\rbar 2\\n'"; build named ctx
+  equal "$(grep '^    ' named.log | tr -d ' ' | tr '\n' ' ')" '1 red bar2 ' "$network"
+done
