@@ -70,20 +70,33 @@ Netns Netns::current() {
   return netns;
 }
 
+namespace {
+
+// A mount keeps the namespace that `source` is.
+void keep(const std::string& source, const std::string& path) {
+  if (mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) == 0) return;
+  int code = errno;
+  unlink(path.c_str());
+  throw SysError(code, "cannot keep network namespace '{}'", path);
+}
+
+// Its name, for the mount to stand on.
+void make_name(const std::string& run_dir, const std::string& path) {
+  make_directories(join(run_dir, "netns"));
+  open_file(path, O_RDONLY | O_CREAT, 0444);
+}
+
+}  // namespace
+
 Netns Netns::create(const std::string& run_dir, const std::string& name) {
   std::string path = path_of(run_dir, name);
   if (is_namespace(path)) return open(path);
-  make_directories(join(run_dir, "netns"));
-  open_file(path, O_RDONLY | O_CREAT, 0444);  // what the mount needs to stand on
+  make_name(run_dir, path);
   // The thread ends with the namespace as its own; the mount keeps it.
   in_thread([&] {
     check(unshare(CLONE_NEWNET), "cannot make network namespace '{}'", name);
     raise_loopback();
-    if (mount("/proc/thread-self/ns/net", path.c_str(), nullptr, MS_BIND, nullptr) < 0) {
-      int code = errno;
-      unlink(path.c_str());
-      throw SysError(code, "cannot keep network namespace '{}'", path);
-    }
+    keep("/proc/thread-self/ns/net", path);
   });
   return open(path);
 }
@@ -92,10 +105,8 @@ Netns Netns::restore(const std::string& run_dir, const std::string& name, const 
   std::string path = path_of(run_dir, name);
   if (is_namespace(path)) return open(path);
   open(source);  // is one
-  make_directories(join(run_dir, "netns"));
-  open_file(path, O_RDONLY | O_CREAT, 0444);
-  check(mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr), "cannot keep network namespace '{}'",
-        path);
+  make_name(run_dir, path);
+  keep(source, path);
   return open(path);
 }
 

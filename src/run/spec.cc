@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "run/capabilities.h"
+#include "run/spec_hooks.h"
 
 namespace rayctl::run {
 
@@ -35,15 +36,8 @@ json to_json(const Hook& hook) {
 
 json to_json(const Hooks& hooks) {
   json out = json::object();
-  auto list = [&](const char* key, const std::vector<Hook>& of) {
-    for (const Hook& hook : of) out[key].push_back(to_json(hook));
-  };
-  list("prestart", hooks.prestart);
-  list("createRuntime", hooks.create_runtime);
-  list("createContainer", hooks.create_container);
-  list("startContainer", hooks.start_container);
-  list("poststart", hooks.poststart);
-  list("poststop", hooks.poststop);
+  for (const HookKind& kind : hook_kinds)
+    for (const Hook& hook : hooks.*kind.list) out[kind.name].push_back(to_json(hook));
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include "run/capabilities.h"
 #include "run/spec.h"
 #include "run/spec_fields.h"
+#include "run/spec_hooks.h"
 
 namespace rayctl::run {
 
@@ -66,15 +67,8 @@ Hook parse_hook(const Json& object) {
 
 Hooks parse_hooks(const Json& object) {
   Hooks hooks;
-  auto list = [&](std::string_view key, std::vector<Hook>& into) {
-    each(object, key, [&](const Json& hook) { into.push_back(parse_hook(hook)); });
-  };
-  list("prestart", hooks.prestart);
-  list("createRuntime", hooks.create_runtime);
-  list("createContainer", hooks.create_container);
-  list("startContainer", hooks.start_container);
-  list("poststart", hooks.poststart);
-  list("poststop", hooks.poststop);
+  for (const HookKind& kind : hook_kinds)
+    each(object, kind.name, [&](const Json& hook) { (hooks.*kind.list).push_back(parse_hook(hook)); });
   return hooks;
 }
 

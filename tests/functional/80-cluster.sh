@@ -30,7 +30,9 @@ token=$T/vm0/state/cluster/worker-token
 wait_for 30 test -s "$token"
 equal "$(stat -c %a "$token")" 600 "the worker token's mode"
 for vm in vm1 vm2; do start_node $vm --role worker --join "$lab_network.10" --token-file "$token" "${common[@]}"; done
+while ! grep -q healthy stages 2>/dev/null; do node vm0 status >>stages 2>/dev/null || true; sleep 0.2; done &
 node vm0 status --wait 5m
+grep_quiet ' pulling [0-9]+ % ' stages
 
 # --- what people look at ---
 node vm0 status >status
@@ -134,6 +136,9 @@ grep_quiet "another 'rayctl node' uses '$T/vm0/state'" "$T/err"
 groups=$(node vm0 status -o json | python3 -c 'import json, sys; print(*[n["id"][:12] for n in json.load(sys.stdin)["nodes"]])')
 on_vm vm2 "$RAYCTL" --state-dir "$T/vm2/state" --run-dir "$T/vm2/run" node reset --yes
 [ ! -e "$T/vm2/state" ] && [ ! -e "$T/vm2/run" ] || fail 'node reset left something'
+equal "$(ls "$T/vm1/state/store/holds")" "container-$(container_of ray-wk-0 | cut -c 1-12)" 'what a running container holds'
+on_vm vm1 "$RAYCTL" --state-dir "$T/vm1/state" --run-dir "$T/vm1/run" node stop
+equal "$(ls "$T/vm1/state/store/holds")" '' 'what a stopped node holds'
 for vm in vm1 vm0; do stop_node $vm; done
 for vm in vm0 vm1 vm2; do
   ip -n "$lab-$vm" -o link >links

@@ -165,9 +165,11 @@ class Handler(BaseHTTPRequestHandler):
         if repository == 'downgrade':
             return self.answer(307, Location=f'http://127.0.0.1:{ports[1]}/blobs/{digest}')
         start = 0
-        match = re.fullmatch(r'bytes=(\d+)-', self.headers.get('Range') or '')
+        last = len(data) - 1
+        match = re.fullmatch(r'bytes=(\d+)-(\d*)', self.headers.get('Range') or '')
         if match:
             start = int(match[1])
+            last = int(match[2] or last)
         if repository == 'wrong-digest' and len(data) > 1000:
             data = data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]
         if repository == 'wrong-tail' and len(data) > 1000:
@@ -179,7 +181,7 @@ class Handler(BaseHTTPRequestHandler):
         if repository == 'encoded':
             return self.answer(200, data, Content_Encoding='gzip')
         if repository == 'chopped' or (repository in ('cut', 'shifted', 'no-range', 'range-416', 'token-expires') and len(data) > 200000):
-            limit = 250000
+            limit = 250000 if not match or not match[2] else 100000
             if repository == 'no-range' and start:
                 return self.answer(200, data)
             if repository == 'range-416' and start:
@@ -187,14 +189,14 @@ class Handler(BaseHTTPRequestHandler):
             if repository in ('range-416', 'shifted', 'no-range') and not start and not first(repository, digest):
                 return self.answer(200, data)
             shift = 7 if repository == 'shifted' and start else 0
-            piece = data[start - shift:start - shift + limit]
-            self.send_response(206 if start else 200)
-            self.send_header('Content-Length', str(len(data) - start))
-            if start:
-                self.send_header('Content-Range', f'bytes {start - shift}-{len(data) - 1}/{len(data)}')
+            piece = data[start - shift:last + 1 - shift][:limit]
+            self.send_response(206 if match else 200)
+            self.send_header('Content-Length', str(last + 1 - start))
+            if match:
+                self.send_header('Content-Range', f'bytes {start - shift}-{last - shift}/{len(data)}')
             self.end_headers()
             self.wfile.write(piece)
-            return self.hang_up() if start + limit < len(data) else None
+            return self.hang_up() if start + limit < last + 1 else None
         if repository == 'loris' and len(data) > 1000 and first(repository, digest):
             self.send_response(200)
             self.send_header('Content-Length', str(len(data)))
@@ -204,8 +206,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
                 time.sleep(0.5)
             return self.hang_up()
-        if start:
-            return self.answer(206, data[start:], Content_Range=f'bytes {start}-{len(data) - 1}/{len(data)}')
+        if match:
+            return self.answer(206, data[start:last + 1], Content_Range=f'bytes {start}-{last}/{len(data)}')
         self.answer(200, data)
 
     def put_manifest(self, repository, what):
