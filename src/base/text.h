@@ -14,9 +14,6 @@ std::string human_duration(std::chrono::nanoseconds d);  // "0.42s", "1m 12s", "
 std::string printable(
     std::string_view text);  // control characters escaped: remote text never drives the terminal
 
-// Without what drives a terminal (ECMA-48: colours, cursor movements, titles), as far as sequences are whole.
-std::string without_escapes(std::string_view text);
-
 uint64_t parse_size(
     std::string_view text);  // "512M", "4GiB", "100" -> bytes, powers of 1024 (as docker reads)
 std::chrono::seconds parse_duration(std::string_view text);  // "90s", "10m", "1h30m", "90"

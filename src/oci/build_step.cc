@@ -8,6 +8,7 @@
 #include <deque>
 
 #include "base/error.h"
+#include "base/escapes.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "oci/build_ca.h"
