@@ -31,7 +31,7 @@ for line in '600 /etc/rayctl/node.json' '644 /etc/systemd/system/rayctl-node.ser
   grep_quiet "^$line\$" files
 done
 snapshot() {
-  as_root 'cd /sys/fs/cgroup/system.slice/rayctl-pods.service/*/[0-9a-f]*[0-9a-f]; echo "pids $(sort -n cgroup.procs | xargs)"
+  as_root 'cd "$(find /sys/fs/cgroup/system.slice/rayctl-pods.service -mindepth 2 -type d -regex ".*/[0-9a-f]*")"; echo "pids $(sort -n cgroup.procs | xargs)"
     for file in memory.max memory.swap.max cpu.max; do echo "$file $(cat $file)"; done'
 }
 snapshot >before
