@@ -131,7 +131,7 @@ mkdir -p /etc/rayctl
 put() { cat >$1.new && chmod $2 $1.new && mv $1.new $1; }
 )";
   for (const NodeFile& file : files) {
-    if (file.write == NodeFile::Write::until_member) text += "[ -e /var/lib/rayctl/cluster ] || ";
+    if (file.write == NodeFile::Write::until_member) text += "[ -e /var/lib/rayctl/cluster/node.crt ] || ";
     text +=
         fmt::format("put {} {:o} <<'{}'\n{}{}\n", file.path, file.mode, end_of_text, file.text, end_of_text);
   }

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
@@ -6,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cloud/user_data.h"
 #include "cluster/cluster_state.h"
 #include "cluster/control_client.h"
 #include "net/address_plan.h"
@@ -24,7 +27,10 @@ class WorkerControl : public NodeControl {
         events_(std::move(events)) {
     cluster::ClientConfig client;
     client.head = {config.join_host, config.join_port};
-    client.token = cluster::read_token(config.token_file);
+    bool ours = config.token_file == cloud::token_path;
+    // A member needs none any more, and user-data's is removed then.
+    if (!ours || exists(config.token_file)) client.token = cluster::read_token(config.token_file);
+    if (ours) spent_token_ = config.token_file;
     client.facts.name = config.name;
     client.facts.labels = config.labels;
     if (!config.advertise.empty())
@@ -85,11 +91,13 @@ class WorkerControl : public NodeControl {
       }
       pool_checked_ = true;
     }
+    if (!spent_token_.empty()) unlink(std::exchange(spent_token_, "").c_str());
     events_.on_view(view);
   }
 
   boost::asio::io_context& io_;
   std::string ray_token_path_;
+  std::string spent_token_;  // user-data's token, to be removed once it let this node in
   ControlEvents events_;
   std::unique_ptr<cluster::ControlClient> client_;
   std::map<std::string, NodeReport> reports_;

@@ -64,9 +64,12 @@ as_root 'systemctl is-active rayctl-node rayctl-pods' >/dev/null
 stage 'drain, start, and the death of rayctl-pods'
 
 # --- the boothook repairs at the next boot ---
-as_root 'rm /etc/systemd/system/rayctl-node.service; echo broken >/usr/local/bin/rayctl; echo "{" >/etc/rayctl/node.json; systemctl --no-block reboot' || true
-sleep 20
-wait_for 300 bash -c "'$e2e/vm.sh' ssh -n head systemctl is-active rayctl-node"
+boot=$(on cat /proc/sys/kernel/random/boot_id)
+as_root 'rm /etc/systemd/system/rayctl-node.service; echo "{" >/etc/rayctl/node.json
+  echo broken >/usr/local/bin/broken; chmod 755 /usr/local/bin/broken; mv /usr/local/bin/broken /usr/local/bin/rayctl
+  systemctl --no-block reboot'
+rebooted() { local now; now=$(on cat /proc/sys/kernel/random/boot_id) && [ "$now" != "$boot" ]; }
+wait_for 400 rebooted
 until_healthy 300
 stage 'reboot with a broken installation'
 on rayctl status >status

@@ -58,7 +58,7 @@ rm "$root/etc/systemd/system/rayctl-node.service"
 boot && inside sh /etc/rayctl/prepare
 cmp "$RAYCTL" "$root/usr/local/bin/rayctl"
 [ -s "$root/etc/systemd/system/rayctl-node.service" ]
-mkdir -p "$root/var/lib/rayctl/cluster"  # it has joined: the token has done its duty
+mkdir -p "$root/var/lib/rayctl/cluster" && touch "$root/var/lib/rayctl/cluster/node.crt"  # it has joined: the token has done its duty
 rm "$root/etc/rayctl/token"
 boot
 [ ! -e "$root/etc/rayctl/token" ] || fail 'the token of a member was written again'
