@@ -36,6 +36,7 @@ start_host() {
 build_stand_in() {
   mkdir -p "$T/stand-in"
   cp "$e2e"/stand-in/* "$(command -v busybox)" "$T/stand-in/"
+  on_exit "'$RAYCTL' node stop"  # what the build was run from
   rayctl build -t "$REGISTRY_HERE/stand-in" -f "$T/stand-in/Dockerfile" "$T/stand-in"
   rayctl push "$REGISTRY_HERE/stand-in"
   IMAGE=$REGISTRY/stand-in
