@@ -130,7 +130,7 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   std::vector<run::Bind> mount_points = container_binds(inputs);
   for (run::Bind& bind : mount_points)
     bind.source = inputs.init_binary;  // a file too; the real ones come later
-  inputs.lowerdirs.insert(inputs.lowerdirs.begin(), run::mount_points_layer(paths.run_dir, mount_points));
+  inputs.lowerdirs.insert(inputs.lowerdirs.begin(), run::mount_points_layer(paths.state_dir, mount_points));
 
   run::ContainerOptions options;
   options.id = record.id;

@@ -75,6 +75,16 @@ void write_in_place(const std::string& path, const std::string& text) {
   check(ftruncate(fd.get(), static_cast<off_t>(text.size())), "cannot cut '{}'", path);
 }
 
+// `path` is a copy of another version beside `sealed`: both are <run dir>/sealed/<version>/rayctl.
+bool is_sealed_copy(const std::string& path, const std::string& sealed) {
+  auto above = [](const std::string& file) {
+    size_t end = file.rfind('/');
+    return end == std::string::npos || end == 0 ? file : file.substr(0, file.rfind('/', end - 1));
+  };
+  return path.substr(path.rfind('/') + 1) == sealed.substr(sealed.rfind('/') + 1) &&
+         above(path) == above(sealed);
+}
+
 }  // namespace
 
 ContainerDir ContainerDir::create(const std::string& containers, const Spec& spec,
@@ -128,12 +138,14 @@ void ContainerDir::set_spec(const Spec& spec) {
   replace_file(file("spec.json"), to_text(spec), 0600);
 }
 
-// PID 1 comes from the copy of the rayctl that starts it: the one that made the container may be gone since.
+// PID 1, and whatever else is bound from that copy, comes from the rayctl that starts it: the one that made
+// the container may be gone since, by an upgrade or a boot of the machine.
 void ContainerDir::use_init(const std::string& sealed) {
   Spec config = spec();
   bool changed = false;
   for (Mount& mount : config.mounts) {
-    if (mount.destination != init_path_in_container || mount.source == sealed) continue;
+    bool ours = mount.destination == init_path_in_container || is_sealed_copy(mount.source, sealed);
+    if (!ours || mount.source == sealed) continue;
     mount.source = sealed;
     changed = true;
   }
