@@ -27,7 +27,7 @@ expect 0 up 2 --dry-run
 grep_quiet '^Plan for ray: boot 3, terminate 0, keep 0$' out
 grep_quiet '^  boot  2 x  Worker  Amazon us-east-1  m6i.large  32 GB  \$0\.096/h each' out
 grep_quiet '^Price: \$0\.288/h$' out; grep_quiet 'account 123456789012' out; grep_quiet 'open to local' out
-expect 0 up 2 --dry-run -o json; equal "$(jq -c '[(.boot | length), .price.per_hour]' out)" '[3,0.288]'
+expect 0 up 2 --dry-run -o json; equal "$(jq -c '[(.boot | length), (.price.per_hour * 1000 | round)]' out)" '[3,288]'
 expect 2 up 2; grep_quiet 'there is no terminal to ask on \(say yes beforehand: --yes; only look: --dry-run\)' err
 [ ! -e "$home/machines.json" ] || fail 'a plan was written down'
 equal "$(count)" 0
