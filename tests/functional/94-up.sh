@@ -34,7 +34,7 @@ equal "$(count)" 0
 
 # --- boot: the head, then the workers, which are told its address ---
 expect 1 up 2 --yes --wait 6s
-grep_quiet "'ray' isn't healthy after 6.0s: 0 of 3 machines are healthy" err
+grep_quiet "'ray' isn't healthy after 6.00s: 0 of 3 machines are healthy" err
 grep_quiet '  end it:  rayctl down ray' err
 equal "$(count)" 3; equal "$(numbers)" '[2,3,4]'
 expect 0 rayctl machines
