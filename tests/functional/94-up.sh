@@ -69,22 +69,22 @@ expect 1 up 1 --yes --wait 5s; equal "$(numbers)" '[2,7]'
 
 # --- killed at any moment, the next run finds every machine by its key ---
 for delay in 0.05 0.15 0.3 0.6; do
-  up 5 --yes >/dev/null 2>&1 & crash=$!
-  sleep "$delay"; kill -9 $crash; wait $crash || true
-done 2>/dev/null
+  "$RAYCTL" up "${amazon[@]}" --workers 5 --yes >/dev/null 2>&1 & crash=$!
+  sleep "$delay"; kill -9 $crash || true; wait $crash || true
+done
 expect 1 up 5 --yes --wait 10s
 equal "$(numbers | jq length)" 6; equal "$(count)" 6 'machines of a cluster that was booted five times'
 equal "$(id_of 2 id)" "$head_id"
 
 # --- Ctrl-C: the machines stay, and the lines that go on are there ---
-up 5 --yes >out 2>err & pid=$!
+"$RAYCTL" up "${amazon[@]}" --workers 5 --yes >out 2>err & pid=$!
 sleep 4; kill -INT $pid; code=0; wait $pid || code=$?
 equal "$code" 130; grep_quiet 'Stopped waiting, not the machines: 6 machines, \$' err
 grep_quiet "  go on:   rayctl up --provider Amazon .* --workers 5 --yes$" err; grep_quiet '  end it:  rayctl down ray$' err
 equal "$(count)" 6
 
 # --- the owner's lock ---
-up 5 --yes >/dev/null 2>&1 & pid=$!
+"$RAYCTL" up "${amazon[@]}" --workers 5 --yes >/dev/null 2>&1 & pid=$!
 sleep 2
 expect 1 rayctl down ray --yes; grep_quiet "cannot change cluster 'ray': process $pid \(rayctl up\) is doing so" err
 kill $pid; wait $pid || true
