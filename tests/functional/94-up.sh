@@ -96,7 +96,7 @@ equal "$(count)" 6
 
 # --- what the cloud refuses, and what can't be ---
 expect 1 up 1 --namespace other --size m6i.largo --yes; grep_quiet "m6i\.large" err
-expect 1 rayctl up --provider Amazon --region us-eest-1 --image x --endpoint "$E" --yes; grep_quiet 'us-east-1' err
+expect 1 rayctl up --provider Amazon --region us-eest-1 --image x --endpoint "$E" --yes; grep_quiet "unknown region 'us-eest-1' of Amazon .did you mean" err
 expect 2 rayctl up --provider Amazom --image x; grep_quiet 'Amazon' err
 expect 2 rayctl up; grep_quiet 'Name a spec' err
 expect 2 up 0; grep_quiet 'at least 1' err
