@@ -28,7 +28,7 @@ deployment 1 >d.json
 run() { rayctl run d.json --image ray --endpoint "$E"; }
 count() { boto 'len(instances())'; }
 counts() { equal "$(count)" "$1"; }
-start_daemon() { background daemon rayctl daemon; daemon=$pid; wait_for 10 grep -q Started "$T/daemon.log"; }
+start_daemon() { background daemon "$RAYCTL" daemon; daemon=$pid; wait_for 10 grep -q Started "$T/daemon.log"; }
 
 expect 1 run; grep_quiet 'no daemon is there to do it \(start one in another terminal: rayctl daemon\)' err
 start_daemon
