@@ -30,7 +30,7 @@ token=$T/vm0/state/cluster/worker-token
 wait_for 30 test -s "$token"
 equal "$(stat -c %a "$token")" 600 "the worker token's mode"
 for vm in vm1 vm2; do start_node $vm --role worker --join "$lab_network.10" --token-file "$token" "${common[@]}"; done
-while ! grep -q healthy stages 2>/dev/null; do node vm0 status >>stages 2>/dev/null || true; sleep 0.2; done &
+while ! grep -qE '^ray-wk-1 .* healthy ' stages 2>/dev/null; do node vm0 status >>stages 2>/dev/null || true; sleep 0.2; done &
 node vm0 status --wait 5m
 grep_quiet ' pulling [0-9]+ % ' stages
 
