@@ -40,6 +40,7 @@ nlohmann::json described(const Context& context, bool current) {
 std::string left(const nlohmann::json& context) {
   auto rest =
       std::chrono::seconds(context.at("expires").get<int64_t>()) - cluster::wall_now().time_since_epoch();
+  if (rest > std::chrono::hours(48)) return fmt::format("in {} days", rest / std::chrono::hours(24));
   return rest.count() > 0 ? "in " + human_duration(rest) : "expired";
 }
 

@@ -18,7 +18,7 @@ std::string indented(const std::string& text) {
   return out;
 }
 
-void print_status(const Json& reply) {
+void print_status(const Json& reply, bool boot) {
   const Json cluster = reply.at("cluster");
   if (cluster.at("id").string().empty()) {
     fmt::print("no cluster yet: {}\n", printable(reply.string_or("head", "this node hasn't joined one")));
@@ -30,7 +30,7 @@ void print_status(const Json& reply) {
              cluster.at("pool").string());
   if (auto head = reply.find("head")) fmt::print("head: {}\n", printable(head->string()));
   std::vector<std::vector<std::string>> rows;
-  std::string notes;
+  std::string notes, log;
   cluster::WallTime now = cluster::wall_now();
   for (const Json& node : reply.at("nodes").items()) {
     std::string name = node.at("name").string();
@@ -42,6 +42,7 @@ void print_status(const Json& reply) {
       row.push_back(ray::describe_age((now - report.since).count()));
       row.push_back(fmt::format("{}", report.cpus));
       row.push_back(human_size(report.memory));
+      if (boot) log += fmt::format("{}: {}\n", name, ray::describe_boot(report, now));
       if (!report.error.empty()) notes += fmt::format("{}: {}\n", name, printable(report.error));
       notes += indented(report.log_tail);
     } else {
@@ -55,10 +56,12 @@ void print_status(const Json& reply) {
              render_table({"NODE", "ROLE", "MEMBER", "STAGE", "FOR", "CPUS", "MEMORY", "ADDRESS", "UNDERLAY"},
                           rows));
   if (auto missing = reply.find("missing")) fmt::print("{}\n", missing->string());
+  if (!log.empty()) fmt::print("\n{}", log);
   if (!notes.empty()) fmt::print("\n{}", notes);
 }
 
-int status(const Globals& globals, const std::string& format, const std::optional<std::string>& wait) {
+int status(const Globals& globals, const std::string& format, const std::optional<std::string>& wait,
+           bool boot) {
   cluster::OperatorClient client = connect(globals);
   if (wait) {
     int64_t seconds = parse_duration(*wait).count();
@@ -68,7 +71,7 @@ int status(const Globals& globals, const std::string& format, const std::optiona
   if (format == "json")
     fmt::print("{}\n", reply.raw().dump(2));
   else
-    print_status(reply);
+    print_status(reply, boot);
   return 0;
 }
 
@@ -77,16 +80,19 @@ int status(const Globals& globals, const std::string& format, const std::optiona
 Command status_command() {
   auto format = std::make_shared<std::string>("table");
   auto wait = std::make_shared<std::optional<std::string>>();
-  return {.name = "status",
-          .group = Group::node,
-          .summary = "Show the nodes, how far each is, and what went wrong",
-          .arguments = {choice("-o,--output", {"table", "json"}, format.get(), "the form of the answer"),
-                        option("--wait", "TIME", wait.get(),
-                               "first wait until all nodes are healthy, at most TIME")},
-          .examples = {{"rayctl status", "one line a node: member, stage, size, addresses"},
-                       {"rayctl status --wait 5m",
-                        "returns once Ray is healthy on the head and all its workers"}},
-          .run = [format, wait](const Globals& globals) { return status(globals, *format, *wait); }};
+  auto boot = std::make_shared<bool>(false);
+  return {
+      .name = "status",
+      .group = Group::node,
+      .summary = "Show the nodes, how far each is, and what went wrong",
+      .arguments = {choice("-o,--output", {"table", "json"}, format.get(), "the form of the answer"),
+                    flag("--boot", *boot, "show what each stage on the way to healthy took"),
+                    option("--wait", "TIME", wait.get(),
+                           "first wait until all nodes are healthy, at most TIME")},
+      .examples = {{"rayctl status", "one line a node: member, stage, size, addresses"},
+                   {"rayctl status --wait 5m",
+                    "returns once Ray is healthy on the head and all its workers"}},
+      .run = [format, wait, boot](const Globals& globals) { return status(globals, *format, *wait, *boot); }};
 }
 
 }  // namespace rayctl::cli

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "cluster/control_connection.h"
@@ -21,7 +22,11 @@ const Json& Reply::value() const {
 }
 
 Channel::Channel(std::weak_ptr<Connection> connection, uint32_t id, Side side)
-    : connection_(std::move(connection)), id_(id), side_(side), credit_(channel_window) {}
+    : connection_(std::move(connection)),
+      id_(id),
+      side_(side),
+      credit_(channel_window),
+      window_(channel_window) {}
 
 // Whatever a callback throws ends this channel, not the process and not the connection.
 template <class F>
@@ -122,7 +127,7 @@ void Channel::receive(const Frame& frame) {
   switch (frame.type) {
     case FrameType::credit: {
       size_t before = credit_, granted = parse_credit(frame.payload);
-      if (granted > channel_window - std::min(credit_, channel_window))
+      if (granted > max_window - std::min(credit_, max_window))
         throw Error("channel {} was granted more than its window", id_);
       credit_ += granted;
       if (before < quarter && credit_ >= quarter && on_writable_ && state_ == State::open)
@@ -132,7 +137,7 @@ void Channel::receive(const Frame& frame) {
     case FrameType::data:
     case FrameType::error_data:
       if (end_received_) throw Error("channel {} went on after its end", id_);
-      if (unread_ + to_grant_ + frame.payload.size() > channel_window)
+      if (unread_ + to_grant_ + frame.payload.size() > window_)
         throw Error("channel {} sent more than it was granted", id_);
       if (state_ == State::answered) return;  // nobody reads it; no credit comes back
       unread_ += frame.payload.size();
@@ -183,6 +188,14 @@ void Channel::deliver() {
     });
   }
   delivering_ = false;
+}
+
+void Channel::widen(size_t window) {
+  window = std::min(window, max_window);
+  if (state_ != State::open || window <= window_ || end_received_) return;
+  size_t more = window - std::exchange(window_, window);
+  if (auto connection = connection_.lock())
+    connection->send(FrameType::credit, id_, credit_payload(static_cast<uint32_t>(more)));
 }
 
 void Channel::consumed(size_t bytes) {

@@ -50,6 +50,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // --- receiving ---
   // Data that came earlier is kept (up to the window) and delivered after this call.
   void on_data(std::function<void(std::string_view bytes, Lane lane)> callback);
+  // For bulk data over a long way: lets the other side send up to `window` bytes ahead (at most max_window).
+  void widen(size_t window);
   void consumed(size_t bytes);  // what was received and used up: lets the other side send as much again
   void on_event(std::function<void(const Json& event)> callback);
   void on_end(std::function<void()> callback);  // the other side half-closed, after all its data
@@ -95,6 +97,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   State state_ = State::open;
   bool end_sent_ = false, end_received_ = false, delivering_ = false, scheduled_ = false;
   size_t credit_;        // bytes that we may still send
+  size_t window_;        // bytes that the other side may have under way
   size_t unread_ = 0;    // bytes that came and aren't consumed yet
   size_t to_grant_ = 0;  // consumed but not granted yet
   size_t events_queued_ = 0, events_waiting_ = 0;
@@ -109,5 +112,6 @@ class Channel : public std::enable_shared_from_this<Channel> {
 using ChannelPtr = std::shared_ptr<Channel>;
 
 constexpr size_t channel_window = 128 << 10;
+constexpr size_t max_window = 1 << 20;
 
 }  // namespace rayctl::cluster

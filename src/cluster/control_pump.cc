@@ -1,6 +1,7 @@
 #include "cluster/control_pump.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -41,6 +42,11 @@ class PumpEnd {
   void close() {
     descriptor_.reset();  // cancels what waits
     file_.reset();
+  }
+  // The other end of a socket hears of the end of what was written, though the socket itself is still read.
+  void finish() {
+    if (descriptor_) shutdown(descriptor_->native_handle(), SHUT_WR);  // ENOTSOCK for all else
+    close();
   }
   template <class F>
   void when_ready(asio::posix::stream_descriptor::wait_type type, F&& call) {
@@ -118,7 +124,7 @@ class StdioPump : public std::enable_shared_from_this<StdioPump> {
     }
     buffer_.clear();
     begin_ = 0;
-    if (in_ended_) in_.close();
+    if (in_ended_) in_.finish();
   }
 
   void read_all() {

@@ -115,6 +115,16 @@ void ControlServer::Impl::register_requests() {
     info("token {} for role {} was created by {}", token.id, name, request.peer.label);
     channel->respond({{"token", format_token(token)}, {"id", token.id}});
   });
+  // One that was made elsewhere, before there was a head to ask; again: with another end.
+  on("token.put", Access::admin,
+     [when_durable](Impl& self, const Request& request, const ChannelPtr& channel) {
+       TokenRecord record = parse_token_record(request.body.at("record"));
+       self.state.tokens().adopt(record, wall_now());
+       for (const TokenRecord& kept : self.state.tokens().list())
+         if (kept.id == record.id) self.state.journal(kept);
+       info("token {} for role {} was brought by {}", record.id, role_name(record.role), request.peer.label);
+       when_durable(self, channel, {{"id", record.id}});
+     });
   on("token.list", Access::admin, [](Impl& self, const Request&, const ChannelPtr& channel) {
     nlohmann::json list = nlohmann::json::array();
     WallTime now = wall_now();

@@ -188,6 +188,25 @@ TokenStore::Created TokenStore::create(std::string ca_pin, MemberRole role, std:
   return made;
 }
 
+void TokenStore::adopt(TokenRecord record, WallTime now) {
+  using std::chrono::hours;
+  if (record.role == MemberRole::head) throw Error("cannot take a token of role 'head'");
+  if (record.expires > now + hours(365 * 24) || record.uses_allowed < 1 || record.uses_allowed > 100000)
+    throw Error("cannot take token {}: at most 365 days and 100000 uses are possible", record.id);
+  auto it = records_.find(record.id);
+  if (it == records_.end()) {
+    if (records_.size() >= 10000) throw Error("cannot take a token: the cluster has {}", records_.size());
+    record.uses = 0;
+    record.revoked = false;
+    records_[record.id] = std::move(record);
+    return;
+  }
+  if (it->second.secret_hash != record.secret_hash || it->second.role != record.role)
+    throw Error("cannot take token {}: there is another one of that id", record.id);
+  it->second.expires = record.expires;
+  it->second.uses_allowed = std::max(it->second.uses_allowed, record.uses_allowed);
+}
+
 const TokenRecord& TokenStore::verify(std::string_view id, std::string_view secret, MemberRole role,
                                       WallTime now, Use use) const {
   auto it = records_.find(id);

@@ -81,6 +81,9 @@ class TokenStore {
   const TokenRecord& revoke(std::string_view id);  // an id or a unique prefix; throws when there is none
   bool revoked(std::string_view id) const;         // also when the token was forgotten
 
+  // One that an admin made elsewhere. Known already: its end is taken over, uses and revocation stay. Throws
+  // for another secret or role under a known id, role head, and limits that create() has too.
+  void adopt(TokenRecord record, WallTime now);
   void put(TokenRecord record);  // from the journal
   // Drops those that can't be used any more for `keep`: the list stays short. Operators' certificates hang on
   // their token's revocation, so a token of theirs is kept for as long as its certificates last.

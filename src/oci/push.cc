@@ -117,6 +117,13 @@ void push(const Store& store, const Descriptor& descriptor, Registry& registry, 
   }
 }
 
+std::vector<Descriptor> parts_of(const Store& store, const Descriptor& descriptor) {
+  Freight freight = freight_of(store, descriptor);
+  std::vector<Descriptor> parts = std::move(freight.blobs);
+  parts.insert(parts.end(), freight.documents.begin(), freight.documents.end());
+  return parts;
+}
+
 void copy_image(const Store& from, const Descriptor& descriptor, Store& to, const std::string& name) {
   StoreLock lock = to.use();
   Freight freight = freight_of(from, descriptor);

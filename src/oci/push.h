@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <string>
+#include <vector>
 
 #include "oci/registry.h"
 #include "oci/store.h"
@@ -18,6 +19,10 @@ struct PushOptions {
 // left out; those that another of its repositories has (as the store's names tell) are mounted.
 void push(const Store& store, const Descriptor& descriptor, Registry& registry, const Reference& target,
           const PushOptions& options = {});
+
+// Everything that an image of the store consists of: blobs, then documents from the leaves up. Throws when a
+// part isn't here.
+std::vector<Descriptor> parts_of(const Store& store, const Descriptor& descriptor);
 
 // Copies an image with all that it needs, and names it (an empty name: no name).
 void copy_image(const Store& from, const Descriptor& descriptor, Store& to, const std::string& name);

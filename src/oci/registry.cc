@@ -74,6 +74,7 @@ Registry::Registry(std::string host, RegistryOptions options)
   if (!is_registry(host_))
     throw Error("'{}' is not a registry: expected HOST or HOST:PORT", printable(host_));
   http_options_.ca_file = options_.ca_file;
+  http_options_.ca_text = options_.ca_text;
   http_options_.certificates = options_.insecure ? Certificates::accept_any : Certificates::verify;
   http_options_.cancel = options_.cancel;
   http_options_.ca_text = certs_of_other_tools(host_);

@@ -23,7 +23,8 @@ namespace rayctl::oci {
 struct RegistryOptions {
   std::string ca_file =
       {};  // PEM, trusted besides the system's and those in /etc/{containers,docker}/certs.d/HOST
-  bool insecure = false;  // plain HTTP and unknown certificates are fine (loopback may speak HTTP anyway)
+  std::string ca_text = {};  // PEM, the same
+  bool insecure = false;     // plain HTTP and unknown certificates are fine (loopback may speak HTTP anyway)
   std::string auth_file = {};
   std::optional<Credentials> credentials = {};  // in place of what the files say
   RetryPolicy retry = default_retry_policy();

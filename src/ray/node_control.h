@@ -39,6 +39,10 @@ class NodeControl {
   // The head passes an operator's request on to a node; an error on a worker.
   virtual void forward(const std::string& node_id, const cluster::ChannelPtr& channel, std::string_view name,
                        const nlohmann::json& body) = 0;
+  // A worker's own request to the head. Null, and an error for the completion, when it isn't connected and on
+  // the head itself.
+  virtual cluster::ChannelPtr ask_head(std::string_view name, const nlohmann::json& body,
+                                       cluster::Completion completion) = 0;
   // Head: a setting of the cluster that every node sees.
   virtual void set_setting(const std::string& key, const std::string& value) = 0;
   // Ray's own token: made once by the head, asked for by workers.

@@ -104,6 +104,13 @@ class HeadControl : public NodeControl {
     cluster::relay(channel, connection, name, body);
   }
 
+  cluster::ChannelPtr ask_head(std::string_view, const nlohmann::json&,
+                               cluster::Completion completion) override {
+    boost::asio::post(io_,
+                      [completion = std::move(completion)] { completion({.error = "this is the head"}); });
+    return nullptr;
+  }
+
   void set_setting(const std::string& key, const std::string& value) override {
     server_->set_setting(key, value);
   }

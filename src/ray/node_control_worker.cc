@@ -62,6 +62,11 @@ class WorkerControl : public NodeControl {
     throw Error("cannot reach another node from a worker: ask the head");
   }
 
+  cluster::ChannelPtr ask_head(std::string_view name, const nlohmann::json& body,
+                               cluster::Completion completion) override {
+    return client_->request(name, body, std::move(completion));
+  }
+
   void set_setting(const std::string&, const std::string&) override {
     throw Error("cannot change a setting of the cluster on a worker");
   }

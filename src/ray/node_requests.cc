@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "ray/dial.h"
+#include "ray/start.h"
 
 namespace rayctl::ray {
 
@@ -183,6 +185,26 @@ void register_node_requests(cluster::RequestTable& requests, const std::shared_p
   requests.on("exec", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
                 route(context, request, channel, [&] { context->unit.exec(request.body, channel); });
+              });
+  requests.on("dial", cluster::Access::operate,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                uint64_t port = request.body.at("port").size();
+                if (port < 1 || port > 65535) throw Error("cannot connect to port {}: not a port", port);
+                route(context, request, channel, [&] {
+                  const auto& container = context->unit.report().container;
+                  if (!container || container->state != ContainerState::running)
+                    throw Error("cannot connect: the container isn't running ('rayctl status' says why)");
+                  serve_dial(context->io, container->address, static_cast<uint16_t>(port), channel);
+                });
+              });
+  // Where Ray's dashboard is, and what it wants to hear. Whoever may run commands in the container can read
+  // the token there.
+  requests.on("dashboard", cluster::Access::operate,
+              [context](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                context->control.ray_token([channel](const std::string& token, const std::string& error) {
+                  if (!error.empty()) return channel->fail(error);
+                  channel->respond({{"target", "head"}, {"port", Ports{}.dashboard}, {"token", token}});
+                });
               });
   requests.on("stop", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {

@@ -5,6 +5,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <ctime>
 #include <random>
 #include <utility>
 
@@ -49,6 +50,10 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
       : host(std::move(unit_host)), retry_timer(host.io), health_timer(host.io), watch(host.io) {
     const Resources& r = host.config.resources;
     report.since = cluster::wall_now();
+    timespec up{};
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    report.machine_started = report.since - std::chrono::seconds(up.tv_sec);
+    report.boot.push_back({report.stage, report.since});
     report.memory = r.memory;
     report.shm_size = r.shm_size;
     report.cpus = r.cpus;
@@ -67,7 +72,11 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
-    if (report.stage != stage) report.since = cluster::wall_now();
+    if (report.stage != stage) {
+      report.since = cluster::wall_now();
+      bool booting = report.boot.back().stage != Stage::healthy;
+      if (booting && report.boot.size() < max_boot_stages) report.boot.push_back({stage, report.since});
+    }
     if (!error.empty() && error != report.error) warn("{}", error);
     report.stage = stage;
     report.detail = detail;
@@ -136,13 +145,14 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   void obtain() {
     if (want_stop) return stopped();
     set_stage(Stage::pulling, place.image, report.stage == Stage::pulling ? report.error : "");
+    waits_for_image = false;
     auto progress = [&io = host.io, unit = weak_from_this()](int percent) {
       asio::post(io, [unit, percent] {
         if (auto self = unit.lock()) self->pulled(percent);
       });
     };
-    job<ReadyImage>([paths = host.paths, config = host.config, name = place.image,
-                     progress] { return ready_image(paths, config, name, progress); },
+    job<ReadyImage>([paths = host.paths, config = host.config, name = place.image, images = host.images,
+                     progress] { return ready_image(paths, config, name, *images, progress); },
                     [this](ReadyImage image) {
                       pull_failures = 0;
                       make(std::move(image));
@@ -150,6 +160,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
                     [this](const std::string& error) {
                       auto delay = std::min<std::chrono::seconds>(
                           pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
+                      waits_for_image = true;
                       set_stage(Stage::pulling,
                                 fmt::format("{}, again in {}", place.image, human_duration(delay)), error);
                       after(delay, [this] { obtain(); });
@@ -367,6 +378,12 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     end_container(stop_grace());
   }
 
+  void image_came() {
+    if (!waits_for_image || busy || want_stop) return;
+    retry_timer.cancel();
+    obtain();
+  }
+
   void stopped() {
     describe_container(ContainerState::stopped);
     set_stage(Stage::stopped);
@@ -434,7 +451,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   std::vector<Done> waiters;
   std::mt19937_64 generator{std::random_device{}()};  // spreads probes and restarts
   int pull_failures = 0;
-  bool begun = false, busy = false, want_stop = false, ended_by_us = false, was_healthy = false;
+  bool begun = false, busy = false, want_stop = false, ended_by_us = false, was_healthy = false,
+       waits_for_image = false;
 };
 
 RayUnit::RayUnit(UnitHost host) : state_(std::make_shared<State>(std::move(host))) {}
@@ -454,6 +472,9 @@ bool RayUnit::begun() const {
 }
 void RayUnit::view_changed(const cluster::ClusterView& view) {
   state_->view_changed(view);
+}
+void RayUnit::image_came() {
+  state_->image_came();
 }
 void RayUnit::set_stage(Stage stage, const std::string& detail, const std::string& error) {
   state_->set_stage(stage, detail, error);

@@ -9,6 +9,7 @@
 #include "base/paths.h"
 #include "cluster/cluster.h"
 #include "cluster/control_channel.h"
+#include "ray/image_access.h"
 #include "ray/jobs.h"
 #include "ray/node_config.h"
 #include "ray/node_net.h"
@@ -24,6 +25,7 @@ struct UnitHost {
   Paths paths;
   NodeConfig config;
   std::string sealed_binary;
+  std::shared_ptr<ImageAccess> images;
   std::function<void(const NodeReport&)> on_report;  // something changed
   // The head's Ray was started: `start` names this start of it. Workers of an earlier one must start anew.
   std::function<void(const std::string& start)> on_head_start;
@@ -42,6 +44,7 @@ class RayUnit {
   void begin(const cluster::ClusterView& view, const cluster::Node& self, const std::string& ray_token);
   bool begun() const;
   void view_changed(const cluster::ClusterView& view);
+  void image_came();  // an operator brought one: perhaps what it waits for
 
   // For what lies outside: joining, the network, a head that can't be reached.
   void set_stage(Stage stage, const std::string& detail, const std::string& error);

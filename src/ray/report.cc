@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace rayctl::ray {
 
@@ -75,6 +76,10 @@ nlohmann::json to_json(const NodeReport& r) {
   if (!r.login.empty()) json["login"] = r.login;
   if (!r.instance.empty()) json["instance"] = r.instance;
   if (r.container) json["container"] = to_json(*r.container);
+  json["machine_started"] = seconds(r.machine_started);
+  json["boot"] = nlohmann::json::array();
+  for (const BootStage& stage : r.boot)
+    json["boot"].push_back({{"stage", stage_name(stage.stage)}, {"since", seconds(stage.since)}});
   return json;
 }
 
@@ -112,7 +117,34 @@ NodeReport parse_node_report(const Json& json) {
   r.ssh_host_keys = json.strings_or_empty("ssh_host_keys");
   r.login = json.string_or("login", "");
   r.instance = json.string_or("instance", "");
+  r.machine_started = time_of(json, "machine_started");
+  if (auto boot = json.find("boot"))
+    for (const Json& stage : boot->items())
+      if (r.boot.size() < max_boot_stages)
+        r.boot.push_back({by_name<Stage>(stages, stage.at("stage")), time_of(stage, "since")});
   return r;
+}
+
+std::string describe_boot(const NodeReport& report, cluster::WallTime now) {
+  constexpr std::chrono::seconds just_started = std::chrono::hours(1);
+  if (report.boot.empty()) return "";
+  std::string text;
+  auto add = [&](std::string_view stage, std::chrono::seconds time) {
+    std::string shown = time.count() < 60 ? fmt::format("{}s", time.count()) : human_duration(time);
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", stage, shown);
+  };
+  auto before = report.boot.front().since - report.machine_started;
+  if (report.machine_started.time_since_epoch().count() != 0 && before.count() >= 0 && before < just_started)
+    add("installing", before);
+  for (size_t i = 0; i < report.boot.size(); ++i) {
+    const BootStage& stage = report.boot[i];
+    bool last = i + 1 == report.boot.size();
+    if (last && stage.stage == Stage::healthy)
+      text += ", healthy";
+    else
+      add(stage_name(stage.stage), (last ? now : report.boot[i + 1].since) - stage.since);
+  }
+  return text;
 }
 
 std::string describe_age(int64_t s) {

@@ -12,12 +12,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster/control_local.h"
+#include "ray/image_access.h"
+#include "ray/image_server.h"
 #include "ray/jobs.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
 #include "ray/node_requests.h"
 #include "ray/preflight.h"
 #include "ray/ray_unit.h"
+#include "ray/registries.h"
 #include "ray/sd_notify.h"
 #include "run/sealed.h"
 
@@ -48,6 +51,9 @@ class Supervisor {
         jobs_(io_),
         signals_(io_, SIGINT, SIGTERM),
         net_(io_, paths, sealed_),
+        images_(config.role == cluster::MemberRole::head
+                    ? head_image_access(paths)
+                    : worker_image_access(io_, [this]() -> NodeControl& { return *control_; })),
         unit_(unit_host(paths)) {
     ControlEvents events;
     events.on_view = [this](const cluster::ClusterView& view) { view_changed(view); };
@@ -59,6 +65,11 @@ class Supervisor {
                    : make_worker_control(io_, paths, config, requests_, std::move(events));
     register_node_requests(requests_, std::make_shared<RequestContext>(RequestContext{
                                           io_, *control_, unit_, net_, [this] { end(0, "stopping"); }}));
+    if (config.role == cluster::MemberRole::head) {
+      register_registry_requests(requests_, paths);
+      image_server_ = std::make_unique<ImageServer>(io_, paths, requests_,
+                                                    [this](const std::string&) { unit_.image_came(); });
+    }
     local_ = std::make_unique<cluster::LocalServer>(io_, paths.run_dir, requests_);
   }
 
@@ -74,6 +85,7 @@ class Supervisor {
     control_->start();
     sd_notify("READY=1");
     io_.run();
+    images_->stop();
     sd_notify("STOPPING=1");
     if (!refusal_.empty()) throw Error("{}", refusal_);
     return code_;
@@ -108,6 +120,7 @@ class Supervisor {
             paths,
             config_,
             sealed_,
+            images_,
             [this](const NodeReport& report) { told(report); },
             [this](const std::string& start) { control_->set_setting(head_start_setting, start); }};
   }
@@ -141,8 +154,10 @@ class Supervisor {
   asio::signal_set signals_;
   cluster::RequestTable requests_;
   NodeNet net_;
+  std::shared_ptr<ImageAccess> images_;
   RayUnit unit_;
   std::unique_ptr<NodeControl> control_;
+  std::unique_ptr<ImageServer> image_server_;
   std::unique_ptr<cluster::LocalServer> local_;
   bool waiting_for_token_ = false;
   int code_ = 0;

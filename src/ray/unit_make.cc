@@ -17,6 +17,7 @@
 #include "net/netns.h"
 #include "oci/collect.h"
 #include "oci/pull.h"
+#include "ray/image_wire.h"
 #include "ray/unit_adopt.h"
 #include "run/lifecycle.h"
 #include "run/user.h"
@@ -29,23 +30,58 @@ std::string registry_file(const std::string& path) {
   return path.empty() ? "" : absolute(path);
 }
 
+oci::PullOptions telling_percents(const std::function<void(int)>& progress) {
+  oci::PullOptions options;
+  options.progress = [told = std::make_shared<std::atomic<int>>(-1), progress](uint64_t done,
+                                                                               uint64_t total) {
+    int percent = static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(total));
+    if (told->exchange(percent) != percent) progress(percent);
+  };
+  return options;
+}
+
 oci::Image pull_image(oci::Store& store, oci::Layers& layers, const NodeConfig& config,
-                      const oci::Reference& reference, const std::function<void(int)>& progress) {
+                      const oci::Reference& reference, ImageAccess& access,
+                      const std::function<void(int)>& progress) {
   oci::RegistryOptions options;
   options.ca_file = registry_file(config.registry_ca);
   options.auth_file = registry_file(config.registry_auth);
   options.insecure = std::find(config.insecure_registries.begin(), config.insecure_registries.end(),
                                reference.registry) != config.insecure_registries.end();
+  // What this node was told itself wins over what the cluster knows.
+  RegistryAccess known = access.registry(reference.registry);
+  if (options.ca_file.empty()) options.ca_text = known.ca;
+  if (options.auth_file.empty()) options.credentials = known.credentials;
   oci::Registry registry(reference.registry, options);
   std::unique_ptr<oci::ImageSource> source = oci::source_from(registry, reference.repository);
-  std::atomic<int> told = -1;
-  oci::PullOptions pulling;
-  pulling.progress = [&](uint64_t done, uint64_t total) {
-    int percent = static_cast<int>(static_cast<double>(done) * 100 / static_cast<double>(total));
-    if (told.exchange(percent) != percent) progress(percent);
-  };
-  oci::Image image = oci::pull(*source, oci::version_of(reference), store, &layers, pulling);
+  oci::Image image =
+      oci::pull(*source, oci::version_of(reference), store, &layers, telling_percents(progress));
   store.tag(oci::to_string(reference), image.descriptor);
+  return image;
+}
+
+oci::Image head_image(oci::Store& store, oci::Layers& layers, const std::string& name, ImageAccess& access,
+                      const std::function<void(int)>& progress) {
+  oci::Reference reference = oci::parse_reference(name);
+  std::string full = oci::to_string(reference);
+  std::unique_ptr<oci::ImageSource> head = access.head_images();
+  bool here = store.find(full).has_value();
+  if (!head) {
+    if (!here)
+      throw Error("the head has no image '{}' yet (rayctl push head:{})", oci::familiar(reference),
+                  oci::familiar(reference));
+    return store.resolve(full);
+  }
+  try {
+    head->manifest(full);
+  } catch (const Error& e) {  // what was fetched earlier is better than nothing
+    if (!here) throw;
+    warn("the head can't be asked for image '{}', the one that is here is taken: {}",
+         oci::familiar(reference), e.message());
+    return store.resolve(full);
+  }
+  oci::Image image = oci::pull(*head, full, store, &layers, telling_percents(progress));
+  store.tag(full, image.descriptor);
   return image;
 }
 
@@ -79,14 +115,19 @@ int signal_number(const std::string& name) {
 }  // namespace
 
 ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
-                       const std::function<void(int percent)>& progress) {
+                       ImageAccess& access, const std::function<void(int percent)>& progress) {
   oci::Store store(join(paths.state_dir, "store"));
   oci::Layers layers(paths.state_dir);
-  oci::Reference reference = oci::parse_reference(name);
   auto in_use = std::make_shared<oci::StoreLock>(store.use());
-  bool here = store.find(oci::to_string(reference)).has_value();
-  if (!here) info("pulling {}", name);
-  oci::Image image = here ? store.resolve(name) : pull_image(store, layers, config, reference, progress);
+  oci::Image image;
+  if (name.starts_with(head_image_prefix)) {
+    image = head_image(store, layers, name.substr(head_image_prefix.size()), access, progress);
+  } else {
+    oci::Reference reference = oci::parse_reference(name);
+    bool here = store.find(oci::to_string(reference)).has_value();
+    if (!here) info("pulling {}", name);
+    image = here ? store.resolve(name) : pull_image(store, layers, config, reference, access, progress);
+  }
   std::vector<std::string> lowerdirs = oci::layer_directories(store, layers, image);
   return {image.config, std::move(lowerdirs), oci::needed_by(store, image.descriptor), std::move(in_use)};
 }

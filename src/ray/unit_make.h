@@ -9,6 +9,7 @@
 #include "base/paths.h"
 #include "oci/config.h"
 #include "oci/store.h"
+#include "ray/image_access.h"
 #include "ray/node_config.h"
 #include "ray/unit_record.h"
 
@@ -22,10 +23,11 @@ struct ReadyImage {
   std::shared_ptr<oci::StoreLock> in_use;  // until a container holds it
 };
 
-// The image by its name: from the store when it is there, else pulled; `progress` hears of whole percents,
-// from other threads. Throws with the registry's reason.
+// The image by its name: from the store when it is there, else pulled. "head:NAME" is the head's: there it
+// must be in the store, elsewhere it is fetched from the head, which is asked each time for what NAME is now.
+// `progress` hears of whole percents, from other threads. Throws with the registry's or the head's reason.
 ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
-                       const std::function<void(int percent)>& progress);
+                       ImageAccess& access, const std::function<void(int percent)>& progress);
 
 // What the cluster says of this node's Ray, and what identifies the container.
 struct UnitPlace {

@@ -67,3 +67,21 @@ TEST_CASE("a container is found by id prefix, node name or role") {
   CHECK_THROWS_WITH(find_container(all, "ray-wk-9"),
                     "cannot find container 'ray-wk-9': 'rayctl ps' lists those that there are");
 }
+
+TEST_CASE("the boot log says what each stage took", "[report]") {
+  using std::chrono::seconds;
+  cluster::WallTime start{seconds(1'000'000)};
+  NodeReport report;
+  CHECK(describe_boot(report, start) == "");
+  report.machine_started = start - seconds(31);
+  report.boot = {{Stage::joining, start}, {Stage::pulling, start + seconds(2)}};
+  CHECK(describe_boot(report, start + seconds(16)) == "installing 31s, joining 2s, pulling 14s");
+  report.boot.push_back({Stage::starting_ray, start + seconds(20)});
+  report.boot.push_back({Stage::healthy, start + seconds(25)});
+  std::string text = "installing 31s, joining 2s, pulling 18s, starting Ray 5s, healthy";
+  CHECK(describe_boot(report, start + seconds(900)) == text);
+  NodeReport back = parse_node_report(Json::parse(to_json(report).dump(), "t"));
+  CHECK(describe_boot(back, start + seconds(900)) == text);
+  report.machine_started = start - seconds(90000);  // a machine that ran before
+  CHECK(describe_boot(report, start) == "joining 2s, pulling 18s, starting Ray 5s, healthy");
+}
