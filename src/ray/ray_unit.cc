@@ -5,7 +5,6 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <ctime>
 #include <random>
 #include <utility>
 
@@ -49,11 +48,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   explicit State(UnitHost unit_host)
       : host(std::move(unit_host)), retry_timer(host.io), health_timer(host.io), watch(host.io) {
     const Resources& r = host.config.resources;
-    report.since = cluster::wall_now();
-    timespec up{};
-    clock_gettime(CLOCK_BOOTTIME, &up);
-    report.machine_started = report.since - std::chrono::seconds(up.tv_sec);
-    report.boot.push_back({report.stage, report.since});
+    report = first_report(cluster::wall_now());
     report.memory = r.memory;
     report.shm_size = r.shm_size;
     report.cpus = r.cpus;
@@ -72,13 +67,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
-    if (report.stage != stage) {
-      report.since = cluster::wall_now();
-      bool booting = report.boot.back().stage != Stage::healthy;
-      if (booting && report.boot.size() < max_boot_stages) report.boot.push_back({stage, report.since});
-    }
+    if (report.stage != stage) pass_to(report, stage, cluster::wall_now());
     if (!error.empty() && error != report.error) warn("{}", error);
-    report.stage = stage;
     report.detail = detail;
     report.error = error;
     if (stage == Stage::healthy) report.log_tail.clear();

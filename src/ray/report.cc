@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -123,6 +124,23 @@ NodeReport parse_node_report(const Json& json) {
       if (r.boot.size() < max_boot_stages)
         r.boot.push_back({by_name<Stage>(stages, stage.at("stage")), time_of(stage, "since")});
   return r;
+}
+
+NodeReport first_report(cluster::WallTime now) {
+  NodeReport report;
+  timespec up{};
+  clock_gettime(CLOCK_BOOTTIME, &up);
+  report.machine_started = now - std::chrono::seconds(up.tv_sec);
+  report.since = now;
+  report.boot.push_back({report.stage, now});
+  return report;
+}
+
+void pass_to(NodeReport& report, Stage stage, cluster::WallTime now) {
+  report.stage = stage;
+  report.since = now;
+  bool booting = report.boot.empty() || report.boot.back().stage != Stage::healthy;
+  if (booting && report.boot.size() < max_boot_stages) report.boot.push_back({stage, now});
 }
 
 std::string describe_boot(const NodeReport& report, cluster::WallTime now) {

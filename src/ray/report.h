@@ -71,6 +71,9 @@ struct PlacedContainer {
   ContainerReport container;
 };
 
+NodeReport first_report(cluster::WallTime now);  // at the supervisor's start: joining
+void pass_to(NodeReport& report, Stage stage, cluster::WallTime now);
+
 // "installing 31s, joining 2s, pulling 14s, starting Ray 5s, healthy": what each stage took; the one that
 // lasts has its age. Installing is what came before the supervisor on a machine that was just started.
 std::string describe_boot(const NodeReport& report, cluster::WallTime now);
