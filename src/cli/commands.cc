@@ -23,6 +23,7 @@ std::vector<Command> all_commands() {
       logs_command(),
       machines_command(),
       man_command(),
+      net_command(),
       node_command(),
       nodes_command(),
       operators_command(),

@@ -22,6 +22,7 @@ Command logout_command();
 Command logs_command();
 Command machines_command();
 Command man_command();
+Command net_command();
 Command node_command();
 Command nodes_command();
 Command operators_command();

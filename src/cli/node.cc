@@ -44,7 +44,14 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--pool", "SUBNET", &f.pool,
              "head: containers' addresses (default: the first free of 10.64.0.0/12, …), fixed at creation"),
       option("--overlay", "MODE", &f.overlay,
-             "head: the network between nodes: vxlan (UDP port 8472, not encrypted)"),
+             "head: the network between nodes: auto (default: encrypted, by the kernel's WireGuard or "
+             "rayctl's own), "
+             "wireguard, userspace, or vxlan (not encrypted); worker: how it encrypts"),
+      option("--overlay-port", "PORT", &f.overlay_port,
+             "head: the overlay's UDP port, open between all nodes (default 51820; vxlan: 8472)"),
+      option("--overlay-cipher", "NAME", &f.overlay_cipher,
+             "head: chacha20poly1305 (default) or aes256gcm, faster, between nodes that both encrypt in "
+             "userspace"),
       option("--join", "HOST[:PORT]", &f.join, "worker: the head"),
       option("--token-file", "FILE|-", &f.token_file,
              "worker: where the join token is read from (or set RAYCTL_TOKEN)"),
@@ -105,10 +112,10 @@ Command node_command() {
       .description =
           "Runs in the foreground until SIGINT or SIGTERM. Containers outlive it: the next start takes them "
           "over.\n"
-          "Ports: TCP 7443 on the head, UDP 8472 on every node; Ray's own are reachable in the overlay only.",
+          "Ports: TCP 7443 on the head, UDP 51820 on every node; Ray's own are reachable in the overlay "
+          "only.",
       .arguments = node_arguments(*n),
-      .examples = {{"rayctl node --role head --image registry:5000/ray --workers 2 --overlay vxlan",
-                    "makes a cluster"},
+      .examples = {{"rayctl node --role head --image registry:5000/ray --workers 2", "makes a cluster"},
                    {"rayctl node --role worker --join 10.0.0.1 --token-file token", "joins it"}},
       .run = [n](const Globals& globals) { return node(globals, *n); }};
   command.commands = {stop_node_command(), reset_command()};

@@ -1,3 +1,4 @@
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -18,16 +19,31 @@ std::string indented(const std::string& text) {
   return out;
 }
 
+// "auto (encrypted: 2 wireguard, 1 userspace)", "vxlan (not encrypted)"
+std::string describe_overlay(const Json& reply) {
+  const Json cluster = reply.at("cluster");
+  std::string overlay = cluster.at("overlay").string();
+  if (!cluster.boolean_or("encrypted", false)) return overlay + " (not encrypted)";
+  std::map<std::string, size_t> modes;
+  for (const Json& node : reply.at("nodes").items())
+    if (std::string mode = node.string_or("overlay", ""); !mode.empty()) ++modes[mode];
+  std::string text = overlay + " (encrypted";
+  const char* separator = ": ";
+  for (const auto& [mode, count] : modes) {
+    text += fmt::format("{}{} {}", separator, count, mode);
+    separator = ", ";
+  }
+  return text + ")";
+}
+
 void print_status(const Json& reply, bool boot) {
   const Json cluster = reply.at("cluster");
   if (cluster.at("id").string().empty()) {
     fmt::print("no cluster yet: {}\n", printable(reply.string_or("head", "this node hasn't joined one")));
     return;
   }
-  std::string overlay = cluster.at("overlay").string();
-  fmt::print("cluster {}: image {}, overlay {}{}, pool {}\n", cluster.at("id").string(),
-             cluster.at("image").string(), overlay, overlay == "vxlan" ? " (not encrypted)" : "",
-             cluster.at("pool").string());
+  fmt::print("cluster {}: image {}, overlay {}, pool {}\n", cluster.at("id").string(),
+             cluster.at("image").string(), describe_overlay(reply), cluster.at("pool").string());
   if (auto head = reply.find("head")) fmt::print("head: {}\n", printable(head->string()));
   std::vector<std::vector<std::string>> rows;
   std::string notes, log;
@@ -55,6 +71,8 @@ void print_status(const Json& reply, bool boot) {
   fmt::print("{}",
              render_table({"NODE", "ROLE", "MEMBER", "STAGE", "FOR", "CPUS", "MEMORY", "ADDRESS", "UNDERLAY"},
                           rows));
+  for (const std::string& problem : reply.strings_or_empty("network"))
+    fmt::print("network: {}\n", printable(problem));
   if (auto missing = reply.find("missing")) fmt::print("{}\n", missing->string());
   if (!log.empty()) fmt::print("\n{}", log);
   if (!notes.empty()) fmt::print("\n{}", notes);

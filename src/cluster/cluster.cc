@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "net/address_plan.h"
 
 namespace rayctl::cluster {
@@ -50,16 +51,71 @@ std::string_view status_name(NodeStatus status) {
   return "";
 }
 
+nlohmann::json to_json(const Policy& policy) {
+  nlohmann::json connect = nlohmann::json::array();
+  for (const net::Connect& c : policy.connect) {
+    nlohmann::json one{{"from", c.from}, {"to", c.to}, {"first", c.first}, {"last", c.last}};
+    if (c.protocol) one["protocol"] = *c.protocol == net::Protocol::tcp ? "tcp" : "udp";
+    connect.push_back(std::move(one));
+  }
+  nlohmann::json json{{"labels", policy.labels}, {"connect", std::move(connect)}};
+  if (policy.egress == net::Egress::declared) json["egress"] = "declared";
+  if (!policy.metadata.empty()) json["metadata"] = policy.metadata;
+  return json;
+}
+
+Policy parse_policy(const Json& json) {
+  Policy policy;
+  policy.labels = json.strings_or_empty("labels");
+  auto known = [&](const Json& label) {
+    std::string text = label.string();
+    if (std::find(policy.labels.begin(), policy.labels.end(), text) == policy.labels.end())
+      throw Error("{}: there is no label '{}'", label.path(), printable(text));
+    return text;
+  };
+  for (const std::string& label : policy.labels)
+    if (!valid_node_name(label) || label == net::public_label)
+      throw Error("{}.labels: '{}' is no label: a-z, 0-9 and '-', not 'public'", json.path(),
+                  printable(label));
+  if (auto list = json.find("connect"))
+    for (const Json& item : list->items()) {
+      net::Connect c;
+      bool from_public = item.at("from").string() == net::public_label,
+           to_public = item.at("to").string() == net::public_label;
+      c.from = from_public ? net::public_label : known(item.at("from"));
+      c.to = to_public ? net::public_label : known(item.at("to"));
+      if (from_public && to_public) throw Error("{}: one end must be a label", item.path());
+      c.first = number<uint16_t>(item, "first");
+      c.last = number<uint16_t>(item, "last");
+      if (c.first == 0 || c.last < c.first)
+        throw Error("{}: ports {}-{} are no range", item.path(), c.first, c.last);
+      std::string protocol = item.string_or("protocol", "");
+      if (protocol != "" && protocol != "tcp" && protocol != "udp")
+        throw Error("{}.protocol: '{}' is neither tcp nor udp", item.path(), printable(protocol));
+      if (!protocol.empty()) c.protocol = protocol == "tcp" ? net::Protocol::tcp : net::Protocol::udp;
+      policy.connect.push_back(c);
+    }
+  std::string egress = json.string_or("egress", "open");
+  if (egress != "open" && egress != "declared")
+    throw Error("{}.egress: '{}' is neither open nor declared", json.path(), printable(egress));
+  policy.egress = egress == "open" ? net::Egress::open : net::Egress::declared;
+  if (auto list = json.find("metadata"))
+    for (const Json& label : list->items()) policy.metadata.push_back(known(label));
+  return policy;
+}
+
 nlohmann::json to_json(const Cluster& cluster) {
-  return {{"id", cluster.id},
-          {"prefix", cluster.prefix},
-          {"pool", cluster.pool},
-          {"node_prefix", cluster.node_prefix},
-          {"overlay", cluster.overlay},
-          {"image", cluster.image},
-          {"workers", cluster.workers},
-          {"created", seconds_of(cluster.created)},
-          {"settings", cluster.settings}};
+  nlohmann::json json{{"id", cluster.id},
+                      {"prefix", cluster.prefix},
+                      {"pool", cluster.pool},
+                      {"node_prefix", cluster.node_prefix},
+                      {"overlay", cluster.overlay},
+                      {"image", cluster.image},
+                      {"workers", cluster.workers},
+                      {"created", seconds_of(cluster.created)},
+                      {"settings", cluster.settings}};
+  if (cluster.policy) json["policy"] = to_json(*cluster.policy);
+  return json;
 }
 
 Cluster parse_cluster(const Json& json) {
@@ -73,6 +129,7 @@ Cluster parse_cluster(const Json& json) {
   cluster.workers = number<uint32_t>(json, "workers");
   cluster.created = time_of(json, "created");
   cluster.settings = map_of(json, "settings");
+  if (auto policy = json.find("policy")) cluster.policy = parse_policy(*policy);
   return cluster;
 }
 
@@ -95,7 +152,10 @@ nlohmann::json to_json(const Node& node) {
   put("underlay", node.underlay);
   put("vtep_mac", node.vtep_mac);
   put("public_key", node.public_key);
+  put("overlay", node.overlay);
+  put("seen", node.seen);
   put("names", node.names);
+  put("ill", node.ill);
   put("labels", node.labels);
   if (seconds_of(node.last_seen) != 0) json["last_seen"] = seconds_of(node.last_seen);
   if (seconds_of(node.down_since) != 0) json["down_since"] = seconds_of(node.down_since);
@@ -131,7 +191,10 @@ Node parse_node(const Json& json) {
   node.underlay = json.string_or("underlay", "");
   node.vtep_mac = json.string_or("vtep_mac", "");
   node.public_key = json.string_or("public_key", "");
+  node.overlay = json.string_or("overlay", "");
+  node.seen = json.string_or("seen", "");
   node.names = map_of(json, "names");
+  for (std::string& name : json.strings_or_empty("ill")) node.ill.insert(std::move(name));
   node.labels = map_of(json, "labels");
   return node;
 }
@@ -141,6 +204,15 @@ bool valid_node_name(std::string_view name) {
   if (name == "head" || name == "localhost") return false;
   return std::all_of(name.begin(), name.end(),
                      [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+}
+
+bool valid_container_name(std::string_view name) {
+  size_t dot = name.find('.');
+  if (dot == std::string_view::npos) return valid_node_name(name);
+  std::string_view digits = name.substr(0, dot);
+  bool numbered = !digits.empty() && digits.size() <= 9 && digits.front() != '0' &&
+                  std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return numbered && valid_node_name(name.substr(dot + 1));
 }
 
 NodeAddresses node_addresses(const Cluster& cluster, uint32_t slot) {
@@ -172,6 +244,25 @@ ClusterView parse_view(const Json& json) {
   return view;
 }
 
+std::map<std::string, std::vector<Member>> label_members(const ClusterView& view) {
+  std::map<std::string, std::vector<Member>> labels;
+  if (view.cluster.policy)
+    for (const std::string& label : view.cluster.policy->labels) labels[label];
+  for (const auto& [id, node] : view.nodes) {
+    if (!node.present()) continue;
+    for (const auto& [name, address] : node.names) {
+      size_t dot = name.find('.');
+      if (dot == std::string::npos || !valid_container_name(name)) continue;
+      labels[name.substr(dot + 1)].push_back(
+          {static_cast<uint32_t>(std::stoul(name.substr(0, dot))), address, id, !node.ill.contains(name)});
+    }
+  }
+  for (auto& entry : labels)
+    std::sort(entry.second.begin(), entry.second.end(),
+              [](const Member& a, const Member& b) { return a.number < b.number; });
+  return labels;
+}
+
 std::vector<Name> names(const ClusterView& view) {
   std::vector<Name> all;
   for (const auto& [id, node] : view.nodes) {
@@ -179,6 +270,11 @@ std::vector<Name> names(const ClusterView& view) {
     all.push_back({node.name, node.address, id});
     if (node.role == MemberRole::head) all.push_back({"head", node.address, id});
     for (const auto& [name, address] : node.names) all.push_back({name, address, id});
+  }
+  for (const auto& [label, members] : label_members(view)) {
+    bool any = std::any_of(members.begin(), members.end(), [](const Member& m) { return m.healthy; });
+    for (const Member& member : members)
+      if (member.healthy || !any) all.push_back({label, member.address, member.node});
   }
   std::sort(all.begin(), all.end(), [](const Name& a, const Name& b) {
     return std::tie(a.name, a.address) < std::tie(b.name, b.address);

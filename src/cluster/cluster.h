@@ -5,14 +5,27 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/json.h"
 #include "cluster/token.h"
+#include "net/policy.h"
 
 namespace rayctl::cluster {
+
+// Which connections a deployment allows. Which containers bear a label isn't told here: a container is member
+// N of LABEL when its node gives it the name "N.LABEL" (Node::names); label_members() gathers them.
+struct Policy {
+  std::vector<std::string> labels;    // those that exist, also without a member at the moment
+  std::vector<net::Connect> connect;  // "public" is everything outside
+  net::Egress egress = net::Egress::open;
+  std::vector<std::string> metadata = {};  // labels that may ask the cloud's metadata service
+};
+nlohmann::json to_json(const Policy& policy);
+Policy parse_policy(const Json& json);  // checks labels and ports
 
 // Settings that are fixed when the cluster is created, and those that all nodes share.
 struct Cluster {
@@ -25,6 +38,7 @@ struct Cluster {
   uint32_t workers = 0;        // how many make "all"
   WallTime created;
   std::map<std::string, std::string> settings = {};  // what later parts add, e.g. the VXLAN port
+  std::optional<Policy> policy = {};  // of a deployment; empty: all containers are open to each other
 };
 
 // joined: heard from. suspect: silent for a while; keeps names and routes. down: names withdrawn, subnet and
@@ -44,10 +58,13 @@ struct Node {
   std::string underlay;                  // the address that other nodes reach it at
   std::string vtep_mac;                  // of its end of the tunnel; as the node said
   std::string public_key;                // of its end of an encrypted tunnel; as the node said
+  std::string overlay;                   // how it encrypts, "wireguard" or "userspace"; as the node said
+  std::string seen;                      // where the head sees it, when that isn't `underlay`: behind NAT
   NodeStatus status = NodeStatus::joined;
   WallTime joined, last_seen, down_since;
   uint64_t version = 0;                      // of the state that last changed it
   std::map<std::string, std::string> names;  // further names of its containers -> address in its subnet
+  std::set<std::string> ill;                 // of those names: whose containers aren't healthy now
   std::map<std::string, std::string> labels;
   bool present() const { return status == NodeStatus::joined || status == NodeStatus::suspect; }
 };
@@ -57,6 +74,8 @@ nlohmann::json to_json(const Node& node);
 Cluster parse_cluster(const Json& json);
 Node parse_node(const Json& json);  // within a Delta without the addresses, which follow from the slot
 
+bool valid_container_name(
+    std::string_view name);  // a node's, or such a label with a number in front: "2.web"
 bool valid_node_name(
     std::string_view name);  // a DNS label, lower case, at most 63, not "head" or "localhost"
 
@@ -79,13 +98,22 @@ struct ClusterView {
 nlohmann::json to_json(const ClusterView& view);
 ClusterView parse_view(const Json& json);
 
+// A container that bears a label: "2.web" is member 2 of "web".
+struct Member {
+  uint32_t number = 0;
+  std::string address;
+  std::string node;  // its node's id
+  bool healthy = true;
+};
+std::map<std::string, std::vector<Member>> label_members(const ClusterView& view);  // by label, then number
+
 struct Name {
   std::string name;  // without ".q"
   std::string address;
   std::string node;  // its node's id
 };
-// Every name that exists: node names, "head", and the containers' own, of nodes that are joined or suspect;
-// sorted.
+// Every name that exists: node names, "head", the containers' own, of nodes that are joined or suspect, and
+// labels: each healthy member's address, or every member's when none is healthy. Sorted.
 std::vector<Name> names(const ClusterView& view);
 const Node* find_node(const ClusterView& view,
                       std::string_view name_or_id_prefix);  // null: none, or not unique

@@ -69,6 +69,7 @@ void ControlServer::Impl::join(const SessionPtr& session, const Json& hello) {
   // The request's own signature proves the key, and the key is the id: nobody can join as another node.
   X509Ptr certificate =
       state.authority().sign(hello.at("csr").string(), {state.cluster().id, facts.role, facts.id}, now.wall);
+  facts.seen = session->address;
   if (facts.underlay.empty()) facts.underlay = session->address;
   const Node& node = state.members().arrive(facts, now);
   if (!known) state.journal(state.tokens().count_use(token_id));
@@ -131,6 +132,7 @@ void ControlServer::Impl::node_stream(const SessionPtr& session, const Json& hel
   if (facts.id != certificate.identity.id || facts.role != MemberRole::worker)
     throw Error("cannot open the stream of {} {}: the certificate is for worker {}", role_name(facts.role),
                 facts.id, certificate.identity.id);
+  facts.seen = session->address;
   if (facts.underlay.empty()) facts.underlay = session->address;
   session->instance = hello.at("instance").string().substr(0, 64);
   uint64_t version = hello.string_or("cluster", "") == state.cluster().id ? hello.size_or("state", 0) : 0;

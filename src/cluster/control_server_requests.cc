@@ -70,7 +70,8 @@ void ControlServer::Impl::register_requests() {
     NodeFacts facts = parse_facts(request.body.at("node"));
     if (facts.id != request.peer.id || facts.role != MemberRole::worker)
       throw Error("cannot change the facts of another node");
-    if (facts.underlay.empty()) facts.underlay = request.connection->remote_address();
+    facts.seen = request.connection->remote_address();
+    if (facts.underlay.empty()) facts.underlay = facts.seen;
     self.state.members().arrive(facts, current_time());
     self.schedule_publish();
     when_durable(self, channel, nlohmann::json::object());

@@ -140,15 +140,19 @@ const Node& Membership::arrive(const NodeFacts& facts, Now now) {
     next.address = addresses.address;
     next.joined = now.wall;
     next.names.clear();
+    next.ill.clear();
   }
   next.underlay = facts.underlay;
   next.vtep_mac = facts.vtep_mac;
   next.public_key = facts.public_key;
+  next.overlay = facts.overlay;
+  next.seen = facts.seen == facts.underlay ? "" : facts.seen;
   next.labels = facts.labels;
   next.last_seen = now.wall;
   bool differs = fresh || !had || had->name != next.name || had->underlay != next.underlay ||
                  had->vtep_mac != next.vtep_mac || had->public_key != next.public_key ||
-                 had->labels != next.labels || had->index != next.index;
+                 had->overlay != next.overlay || had->seen != next.seen || had->labels != next.labels ||
+                 had->index != next.index;
   bool was_present = had && had->present();
   Node& node = nodes_[facts.id] = std::move(next);
   timing_[facts.id].heard = now.steady;
@@ -167,15 +171,21 @@ void Membership::heard(std::string_view id, Now now) {
   if (node.status != NodeStatus::joined) set_status(node, NodeStatus::joined, now);
 }
 
-void Membership::set_names(std::string_view id, const std::map<std::string, std::string>& names) {
+void Membership::vouch(std::string_view id, Now now) {
+  auto it = timing_.find(id);
+  if (it != timing_.end()) it->second.vouched = now.steady;
+}
+
+void Membership::set_names(std::string_view id, const std::map<std::string, std::string>& names,
+                           const std::set<std::string>& ill) {
   auto it = nodes_.find(std::string(id));
   if (it == nodes_.end()) throw Error("cannot name containers of node '{}': no such node", id);
   Node& node = it->second;
   if (names.size() > 256)
     throw Error("cannot name {} containers of '{}': the limit is 256", names.size(), node.name);
   for (const auto& [name, address] : names) {
-    if (!valid_node_name(name))
-      throw Error("cannot name a container '{}': a name is one DNS label of a-z, 0-9 and '-'",
+    if (!valid_container_name(name))
+      throw Error("cannot name a container '{}': a name is one DNS label of a-z, 0-9 and '-', or N.LABEL",
                   printable(name));
     if (!address_in(node.subnet, address))
       throw Error("cannot name a container '{}': its address {} isn't in {}'s subnet {}", name,
@@ -188,8 +198,9 @@ void Membership::set_names(std::string_view id, const std::map<std::string, std:
     if (name_taken(name, node.id, &owner))
       throw Error("cannot name a container '{}': the name belongs to '{}'", name, nodes_.at(owner).name);
   }
-  if (node.names == names) return;
+  if (node.names == names && node.ill == ill) return;
   node.names = names;
+  node.ill = ill;
   touch(node);
 }
 
@@ -226,8 +237,10 @@ void Membership::tick(Now now) {
     Node& node = it->second;
     bool forget = false;
     if (node.present() && node.role != MemberRole::head) {
-      auto silence = now.steady - timing_[node.id].heard;
-      if (silence >= times_.down_after && !frozen)
+      const Timing& timing = timing_[node.id];
+      auto silence = now.steady - timing.heard;
+      bool vouched = now.steady - timing.vouched < times_.suspect_after;
+      if (silence >= times_.down_after && !frozen && !vouched)
         set_status(node, NodeStatus::down, now);
       else if (silence >= times_.suspect_after && node.status == NodeStatus::joined)
         set_status(node, NodeStatus::suspect, now);

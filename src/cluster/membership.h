@@ -40,7 +40,8 @@ struct NodeFacts {
   std::string id;
   MemberRole role = MemberRole::worker;
   std::string name = {};  // asked for; empty: the default name
-  std::string underlay = {}, vtep_mac = {}, public_key = {};
+  std::string underlay = {}, vtep_mac = {}, public_key = {}, overlay = {};
+  std::string seen = {};  // filled in by the head: where the stream comes from
   std::map<std::string, std::string> labels = {};
 };
 nlohmann::json to_json(const NodeFacts& facts);
@@ -54,9 +55,13 @@ class Membership {
   // the lowest free. Throws when the name belongs to another node, the node was removed, its role changed, a
   // second head comes, or the pool is full.
   const Node& arrive(const NodeFacts& facts, Now now);
+  // Others reach it, though its stream is silent: as long as that is so it stays suspect and doesn't go down.
+  void vouch(std::string_view id, Now now);
   void heard(std::string_view id, Now now);  // a heartbeat or anything else; makes a suspect joined again
-  // The further names of its containers; each address must lie in its subnet, each name be free. Throws.
-  void set_names(std::string_view id, const std::map<std::string, std::string>& names);
+  // The further names of its containers ("2.web": member 2 of a label), and which of those are ill; each
+  // address must lie in its subnet, each name be free. Throws.
+  void set_names(std::string_view id, const std::map<std::string, std::string>& names,
+                 const std::set<std::string>& ill = {});
   void remove(std::string_view id);  // for good
 
   // What the passing of time does; call it about once a second.
@@ -88,7 +93,7 @@ class Membership {
 
  private:
   struct Timing {
-    std::chrono::steady_clock::time_point heard;
+    std::chrono::steady_clock::time_point heard, vouched = {};
   };
   void touch(Node& node);
   void set_status(Node& node, NodeStatus status, Now now);

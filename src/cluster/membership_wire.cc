@@ -31,6 +31,7 @@ nlohmann::json to_json(const NodeFacts& facts) {
           {"underlay", facts.underlay},
           {"vtep_mac", facts.vtep_mac},
           {"public_key", facts.public_key},
+          {"overlay", facts.overlay},
           {"labels", facts.labels}};
 }
 
@@ -49,6 +50,7 @@ NodeFacts parse_facts(const Json& json) {
   facts.underlay = fact(json, "underlay");
   facts.vtep_mac = fact(json, "vtep_mac");
   facts.public_key = fact(json, "public_key");
+  facts.overlay = fact(json, "overlay");
   if (auto labels = json.find("labels")) facts.labels = labels->string_map();
   if (facts.labels.size() > max_labels) throw Error("{}.labels: more than {}", json.path(), max_labels);
   for (const auto& [key, value] : facts.labels)

@@ -26,7 +26,6 @@ Attachment attachment(const std::string& container, const std::string& netns, co
   return {.container = container,
           .netns = netns,
           .address = address,
-          .prefix_length = node.length,
           .gateway = gateway_address(node),
           .mac = container_mac(address),
           .mtu = mtu,
@@ -49,11 +48,8 @@ std::vector<std::string> attach_container(const Attachment& wanted, Metadata met
   std::string name = host_link_name(wanted.container);
   Link bridge = require_link(netlink, wanted.bridge);
   Netns netns = Netns::open(wanted.netns);
-  InsideLink inside{.address = wanted.address,
-                    .prefix_length = wanted.prefix_length,
-                    .gateway = wanted.gateway,
-                    .mac = wanted.mac,
-                    .mtu = wanted.mtu};
+  InsideLink inside{
+      .address = wanted.address, .gateway = wanted.gateway, .mac = wanted.mac, .mtu = wanted.mtu};
   if (metadata == Metadata::blocked) inside.unreachable = metadata_subnets();
   auto link = find_link(netlink, name);
   bool peer = has_link_inside(netns, inside.name);
@@ -80,7 +76,8 @@ std::vector<std::string> attach_container(const Attachment& wanted, Metadata met
   if (link->mtu != wanted.mtu) settings.mtu = wanted.mtu;
   if (link->master != bridge.index) settings.master = bridge.index;
   if (!link->up) settings.up = true;
-  if (settings.mtu || settings.master || settings.up) {
+  if (!link->isolated || settings.master) settings.isolated = true;
+  if (settings.mtu || settings.master || settings.up || settings.isolated) {
     set_link(netlink, link->index, name, settings);
     if (changes.empty()) changes.push_back(fmt::format("set up link {} on {}", name, wanted.bridge));
   }

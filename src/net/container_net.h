@@ -17,7 +17,6 @@ struct Attachment {
   std::string container;  // id: the host's end of the link is named after it
   std::string netns;      // path of the namespace, e.g. Netns::create(run_dir, id).path()
   Address address;
-  int prefix_length = 26;  // of the node's subnet
   Address gateway = {};
   Mac mac = {};
   uint32_t mtu = 1450;

@@ -46,7 +46,8 @@ class DnsProcess {
   // Waits until table `version` is in use and `container` is served; throws with the reason at the deadline.
   void wait_serving(const std::string& container, uint64_t version, std::chrono::milliseconds limit) const;
 
-  void stop();  // SIGTERM, waits up to 2 s, SIGKILL; removes run_dir/dns
+  Fd watch() const { return daemon_.watch(); }  // a pidfd, readable when it dies; empty when it doesn't run
+  void stop();                                  // SIGTERM, waits up to 2 s, SIGKILL; removes run_dir/dns
 
  private:
   DaemonHandle daemon_;

@@ -142,6 +142,12 @@ void DnsServer::on_datagrams(const std::shared_ptr<Namespace>& space) {
   }
 }
 
+const std::vector<std::string>* DnsServer::visible_to(const std::string& id) const {
+  for (const DnsNamespace& c : table_.containers)
+    if (c.id == id) return c.visible ? &*c.visible : nullptr;
+  return nullptr;
+}
+
 void DnsServer::handle(const std::shared_ptr<Namespace>& space, std::string message, DnsTransport transport,
                        const Reply& reply) {
   DnsIncoming incoming = parse_dns_query(as_bytes(message));
@@ -152,7 +158,7 @@ void DnsServer::handle(const std::shared_ptr<Namespace>& space, std::string mess
   size_t limit = transport == DnsTransport::udp ? query.udp_size : dns_message_limit;
   if (incoming.kind == DnsIncoming::Kind::problem)
     return reply(write_dns_reply(query, {incoming.problem}, limit));
-  if (auto own = answer_from_table(table_, query, shuffle_))
+  if (auto own = answer_from_table(table_, query, shuffle_, visible_to(space->id)))
     return reply(write_dns_reply(query, *own, limit));
   if (space->forwards >= limits_.forwards_per_namespace || forwarder_.in_flight() >= limits_.forwards)
     return reply(write_dns_reply(query, {DnsCode::server_failure}, limit));

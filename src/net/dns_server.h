@@ -66,6 +66,7 @@ class DnsServer {
   void handle(const std::shared_ptr<Namespace>& space, std::string message, DnsTransport transport,
               const Reply& reply);
   void close(Namespace& space);
+  const std::vector<std::string>* visible_to(const std::string& id) const;
 
   Poller& poller_;
   DnsLimits limits_;

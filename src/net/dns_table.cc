@@ -37,7 +37,10 @@ std::string dns_table_text(const DnsTable& table) {
   for (const auto& [address, name] : table.reverse) reverse[to_string(address)] = name;
   nlohmann::json pools = nlohmann::json::array(), containers = pools;
   for (const Subnet& pool : table.pools) pools.push_back(to_string(pool));
-  for (const DnsNamespace& c : table.containers) containers.push_back({{"id", c.id}, {"netns", c.netns}});
+  for (const DnsNamespace& c : table.containers) {
+    containers.push_back({{"id", c.id}, {"netns", c.netns}});
+    if (c.visible) containers.back()["visible"] = *c.visible;
+  }
   nlohmann::json document = {{"version", table.version},
                              {"zone", table.zone},
                              {"ttl", table.ttl.count()},
@@ -82,8 +85,15 @@ DnsTable parse_dns_table(std::string_view text, const std::string& name) {
   table.absent = document.strings_or_empty("absent");
   for (const std::string& absent : table.absent) check_name(absent);
   if (auto containers = document.find("containers"))
-    for (const Json& item : containers->items())
-      table.containers.push_back({item.at("id").string(), item.at("netns").string()});
+    for (const Json& item : containers->items()) {
+      DnsNamespace& c = table.containers.emplace_back();
+      c.id = item.at("id").string();
+      c.netns = item.at("netns").string();
+      if (auto visible = item.find("visible")) {
+        c.visible = visible->strings();
+        std::sort(c.visible->begin(), c.visible->end());
+      }
+    }
   table.resolv_conf = document.string_or("resolv_conf", table.resolv_conf);
   table.upstreams = document.strings_or_empty("upstreams");
   for (const std::string& upstream : table.upstreams) parse_upstream(upstream);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@ namespace rayctl::net {
 struct DnsNamespace {
   std::string id;     // the container's
   std::string netns;  // path; a namespace made anew under the same path is noticed
+  std::optional<std::vector<std::string>> visible = {};  // the names that exist for it, sorted; empty: all
   bool operator==(const DnsNamespace&) const = default;
 };
 

@@ -47,7 +47,19 @@ DnsReply addresses_reply(const DnsTable& table, const DnsQuery& query, const std
   return reply;
 }
 
-std::optional<DnsReply> zone_reply(const DnsTable& table, const DnsQuery& query, std::minstd_rand& shuffle) {
+using Visible = const std::vector<std::string>*;
+
+bool is_visible(const std::string& name, Visible visible) {
+  return !visible || std::binary_search(visible->begin(), visible->end(), name);
+}
+
+const std::vector<Address>* find_name(const DnsTable& table, const std::string& name, Visible visible) {
+  auto found = table.names.find(name);
+  return found != table.names.end() && is_visible(name, visible) ? &found->second : nullptr;
+}
+
+std::optional<DnsReply> zone_reply(const DnsTable& table, const DnsQuery& query, std::minstd_rand& shuffle,
+                                   Visible visible) {
   const std::string& name = query.name;
   if (name == table.zone) {
     if (query.is(DnsType::soa)) {
@@ -58,11 +70,11 @@ std::optional<DnsReply> zone_reply(const DnsTable& table, const DnsQuery& query,
     return negative(DnsCode::ok, table.zone, table);
   }
   if (!ends_with_part(name, table.zone)) return std::nullopt;
-  auto found = table.names.find(name);
-  if (found != table.names.end()) return addresses_reply(table, query, found->second, shuffle);
+  if (auto found = find_name(table, name, visible)) return addresses_reply(table, query, *found, shuffle);
   // "wk.q" when there is only "1.wk.q": it exists, without data (RFC 8020).
   for (const auto& entry : table.names)
-    if (ends_with_part(entry.first, name)) return negative(DnsCode::ok, table.zone, table);
+    if (ends_with_part(entry.first, name) && is_visible(entry.first, visible))
+      return negative(DnsCode::ok, table.zone, table);
   return negative(DnsCode::no_such_name, table.zone, table);
 }
 
@@ -104,7 +116,7 @@ std::string reverse_zone(const Subnet& pool) {
   return zone;
 }
 
-std::optional<DnsReply> reverse_reply(const DnsTable& table, const DnsQuery& query) {
+std::optional<DnsReply> reverse_reply(const DnsTable& table, const DnsQuery& query, Visible visible) {
   auto address = reverse_address(query.name);
   if (!address) return std::nullopt;
   const Subnet* pool = nullptr;
@@ -112,7 +124,7 @@ std::optional<DnsReply> reverse_reply(const DnsTable& table, const DnsQuery& que
     if (contains(p, *address)) pool = &p;
   std::string owner = pool ? reverse_zone(*pool) : table.zone;
   auto found = table.reverse.find(*address);
-  if (found == table.reverse.end()) {
+  if (found == table.reverse.end() || !is_visible(found->second, visible)) {
     if (!pool) return std::nullopt;
     return negative(DnsCode::no_such_name, owner, table);
   }
@@ -125,17 +137,17 @@ std::optional<DnsReply> reverse_reply(const DnsTable& table, const DnsQuery& que
 }  // namespace
 
 std::optional<DnsReply> answer_from_table(const DnsTable& table, const DnsQuery& query,
-                                          std::minstd_rand& shuffle) {
+                                          std::minstd_rand& shuffle, Visible visible) {
   if (query.klass != class_in) return DnsReply{DnsCode::refused};
-  if (auto reply = zone_reply(table, query, shuffle)) return reply;
+  if (auto reply = zone_reply(table, query, shuffle, visible)) return reply;
   if (std::find(table.absent.begin(), table.absent.end(), query.name) != table.absent.end())
     return negative(DnsCode::no_such_name, query.name, table);
-  if (auto reply = reverse_reply(table, query)) return reply;
+  if (auto reply = reverse_reply(table, query, visible)) return reply;
   if (query.name == "localhost" || ends_with_part(query.name, "localhost"))  // RFC 6761
     return addresses_reply(table, query, {parse_address("127.0.0.1"), parse_address("::1")}, shuffle);
   if (!query.name.empty() && query.name.find('.') == std::string::npos) {
-    auto found = table.names.find(query.name + "." + table.zone);
-    if (found != table.names.end()) return addresses_reply(table, query, found->second, shuffle);
+    if (auto found = find_name(table, query.name + "." + table.zone, visible))
+      return addresses_reply(table, query, *found, shuffle);
   }
   return std::nullopt;
 }

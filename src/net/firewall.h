@@ -8,18 +8,23 @@
 
 #include "net/address.h"
 #include "net/nft.h"
+#include "net/overlay.h"
+#include "net/policy.h"
 
 namespace rayctl::net {
 
 // What the table `inet rayctl` of a node is made from.
 struct NodeRules {
   std::string bridge;
-  std::optional<std::string> overlay_link = {};  // empty: a node without an overlay
+  OverlayMode mode = OverlayMode::vxlan;
+  std::string overlay_link = {};  // unless the mode is none
   Subnet pool;
   Subnet subnet;  // this node's
-  uint16_t vxlan_port = 8472;
-  std::vector<Address> peers = {};  // underlay addresses that may send VXLAN packets
+  uint16_t port = default_vxlan_port;
+  std::vector<Address> peers = {};     // VXLAN: underlay addresses that may send its packets
+  std::vector<Address> machines = {};  // the nodes' own addresses in the overlay: they may reach containers
   bool block_metadata = true;
+  std::optional<Policy> policy = {};  // empty: containers of the pool are open to each other
 };
 NftTable node_table(const NodeRules& rules);
 
@@ -32,6 +37,7 @@ const std::vector<std::string>& metadata_names();  // and what it is looked up b
 
 // The rules that a chain which drops needs at its top, so that our traffic gets through.
 std::vector<NftRule> forward_permits(const std::string& bridge, const Subnet& pool);
-std::vector<NftRule> input_permits(uint16_t vxlan_port);
+// Also echoes from the other nodes through the overlay's link: by these they see whether this one lives.
+std::vector<NftRule> input_permits(OverlayMode mode, uint16_t port, const std::string& overlay_link);
 
 }  // namespace rayctl::net

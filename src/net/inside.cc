@@ -26,7 +26,11 @@ void raise_link(Netlink& netlink, const Link& link, std::vector<std::string>& ch
 }  // namespace
 
 void prepare_inside(const Netns& netns) {
-  netns.run([] { set_sysctl_if_exists("ipv6/conf/default/disable_ipv6", "1"); });
+  netns.run([] {
+    set_sysctl_if_exists("ipv6/conf/default/disable_ipv6", "1");
+    for (const char* which : {"all", "default"})
+      set_sysctl_if_exists(fmt::format("ipv4/conf/{}/accept_redirects", which), "0");
+  });
 }
 
 bool has_link_inside(const Netns& netns, const std::string& name) {
@@ -85,7 +89,7 @@ std::vector<std::string> configure_inside(const Netns& netns, const InsideLink& 
   }
   if (!there) {
     add_address(netlink, address);
-    changes.push_back(fmt::format("add address {}/{}", to_string(wanted.address), wanted.prefix_length));
+    changes.push_back("add address " + to_string(wanted.address));
   }
   raise_link(netlink, link, changes);
   set_unreachable(netlink, wanted.unreachable, changes);
@@ -93,6 +97,7 @@ std::vector<std::string> configure_inside(const Netns& netns, const InsideLink& 
   route.destination = {Address{}, 0};
   route.via = wanted.gateway;
   route.link = link.index;
+  route.on_link = true;
   for (const Route& found : list_routes(netlink, AF_INET, {.table = RT_TABLE_MAIN, .link = link.index}))
     if (found.destination.length == 0 && found.via == route.via) return changes;
   replace_route(netlink, route);

@@ -13,7 +13,7 @@ namespace rayctl::net {
 struct InsideLink {
   std::string name = "eth0";
   Address address = {};
-  int prefix_length = 26;
+  int prefix_length = 32;  // alone: everything, the neighbour too, is reached by the gateway
   Address gateway = {};
   Mac mac = {};
   uint32_t mtu = 1500;
@@ -21,7 +21,8 @@ struct InsideLink {
   std::vector<Subnet> unreachable = {};
 };
 
-// IPv6 off for links to come; before eth0 is made. lo keeps ::1, which programs bind.
+// IPv6 off for links to come, and ICMP redirects ignored; before eth0 is made. lo keeps ::1, which programs
+// bind.
 void prepare_inside(const Netns& netns);
 
 // MAC, MTU, address and routes of a link that exists, and lo up. Returns what was changed.

@@ -50,6 +50,8 @@ Link parse_link(const Answer& answer) {
   link.master = static_cast<int>(attributes.u32(IFLA_MASTER).value_or(0));
   Attributes info = attributes.nested(IFLA_LINKINFO);
   link.kind = info.string(IFLA_INFO_KIND).value_or("");
+  if (info.string(IFLA_INFO_SLAVE_KIND).value_or("") == "bridge")
+    link.isolated = info.nested(IFLA_INFO_SLAVE_DATA).u8(IFLA_BRPORT_ISOLATED).value_or(0) != 0;
   if (link.kind == "vxlan") link.vxlan = parse_vxlan(info.nested(IFLA_INFO_DATA), link);
   return link;
 }
@@ -115,6 +117,19 @@ void create_vxlan(Netlink& netlink, const VxlanLink& wanted) {
   throw error;
 }
 
+void create_wireguard(Netlink& netlink, const TunnelLink& wanted) {
+  Message message = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  message.string(IFLA_IFNAME, wanted.name).u32(IFLA_MTU, wanted.mtu);
+  message.nest(IFLA_LINKINFO, [&] { message.string(IFLA_INFO_KIND, "wireguard"); });
+  Outcome outcome = netlink.attempt(message);
+  if (outcome.code == EOPNOTSUPP)
+    throw Error(
+        "cannot make the encrypted link '{}': this kernel has no WireGuard (CONFIG_WIREGUARD; try: modprobe "
+        "wireguard)",
+        wanted.name);
+  if (outcome.code) throw SysError(outcome.code, "cannot make the encrypted link '{}'", wanted.name);
+}
+
 void create_veth(Netlink& netlink, const VethPair& pair) {
   Message message = link_message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   message.string(IFLA_IFNAME, pair.name).mac(IFLA_ADDRESS, pair.mac).u32(IFLA_MTU, pair.mtu);
@@ -145,7 +160,18 @@ void set_link(Netlink& netlink, int index, const std::string& name, const LinkSe
   if (settings.mtu) message.u32(IFLA_MTU, *settings.mtu);
   if (settings.mac) message.mac(IFLA_ADDRESS, *settings.mac);
   if (settings.master) message.u32(IFLA_MASTER, static_cast<uint32_t>(*settings.master));
-  netlink.request(message, "cannot set up link '{}'", name);
+  if (settings.mtu || settings.mac || settings.master || settings.up)
+    netlink.request(message, "cannot set up link '{}'", name);
+  if (!settings.isolated) return;
+  // A port's own settings go by a message of the bridge's family.
+  Message port(RTM_SETLINK, 0);
+  ifinfomsg port_header{};
+  port_header.ifi_family = AF_BRIDGE;
+  port_header.ifi_index = index;
+  port.fixed(port_header).nest(IFLA_PROTINFO, [&] {
+    port.u8(IFLA_BRPORT_ISOLATED, *settings.isolated ? 1 : 0);
+  });
+  netlink.request(port, "cannot isolate link '{}' on its bridge", name);
 }
 
 bool delete_link(Netlink& netlink, const std::string& name) {

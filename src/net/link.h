@@ -22,6 +22,7 @@ struct Link {
   bool up = false;
   bool loopback = false;
   int master = 0;                       // the bridge that it is a port of; 0 = none
+  bool isolated = false;                // of a bridge's port
   std::optional<VxlanLink> vxlan = {};  // of kind "vxlan"
 };
 
@@ -33,6 +34,7 @@ Link parse_link(const Answer& answer);  // RTM_NEWLINK; a message that is too sh
 // Making what exists is an error (EEXIST): callers look first.
 void create_bridge(Netlink& netlink, const std::string& name, const Mac& mac, uint32_t mtu);
 void create_vxlan(Netlink& netlink, const VxlanLink& wanted);
+void create_wireguard(Netlink& netlink, const TunnelLink& wanted);  // down, without a key
 
 // A pair whose far end appears straight inside the namespace `netns`, with its final name and MAC.
 struct VethPair {
@@ -47,7 +49,8 @@ void create_veth(Netlink& netlink, const VethPair& pair);
 struct LinkSettings {
   std::optional<uint32_t> mtu = {};
   std::optional<Mac> mac = {};
-  std::optional<int> master = {};  // index of the bridge; 0 releases it
+  std::optional<int> master = {};     // index of the bridge; 0 releases it
+  std::optional<bool> isolated = {};  // a port that sees the bridge, and no other isolated port
   std::optional<bool> up = {};
 };
 void set_link(Netlink& netlink, int index, const std::string& name, const LinkSettings& settings);

@@ -80,7 +80,22 @@ std::vector<Message> table_messages(const NftTable& table) {
   return messages;
 }
 
-std::vector<Address> list_elements(Netlink& netfilter, const std::string& table, const std::string& set) {
+}  // namespace
+
+std::vector<std::string> list_sets(Netlink& netfilter, const std::string& table) {
+  Message message = nft_message(NFT_MSG_GETSET, NFPROTO_INET, 0);
+  message.string(NFTA_SET_TABLE, table);
+  std::vector<std::string> names;
+  netfilter.dump(message, "cannot list nftables sets", [&](const Answer& answer) {
+    Attributes attributes = answer.attributes(sizeof(nfgenmsg));
+    if (message_type(answer) == NFT_MSG_NEWSET && attributes.string(NFTA_SET_TABLE) == table)
+      names.push_back(attributes.string(NFTA_SET_NAME).value_or(""));
+  });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<Address> kernel_set(Netlink& netfilter, const std::string& table, const std::string& set) {
   Message message = nft_message(NFT_MSG_GETSETELEM, NFPROTO_INET, 0);
   message.string(NFTA_SET_ELEM_LIST_TABLE, table).string(NFTA_SET_ELEM_LIST_SET, set);
   std::vector<Address> found;
@@ -94,6 +109,8 @@ std::vector<Address> list_elements(Netlink& netfilter, const std::string& table,
   std::sort(found.begin(), found.end());
   return found;
 }
+
+namespace {
 
 bool agrees(Netlink& netfilter, const NftTable& table) {
   auto tables = list_tables(netfilter);
@@ -113,7 +130,7 @@ bool agrees(Netlink& netfilter, const NftTable& table) {
   if (!chains.empty()) return false;
   try {
     return std::all_of(table.sets.begin(), table.sets.end(), [&](const NftSet& set) {
-      return list_elements(netfilter, table.name, set.name) == set.elements;
+      return kernel_set(netfilter, table.name, set.name) == set.elements;
     });
   } catch (const SysError&) {  // a set is gone
     return false;

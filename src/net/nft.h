@@ -15,7 +15,7 @@ namespace rayctl::net {
 enum class Side { source, destination };
 enum class Way { in, out };
 enum class Match { equal, different };
-enum class Protocol : uint8_t { tcp = 6, udp = 17 };
+enum class Protocol : uint8_t { icmp = 1, tcp = 6, udp = 17 };
 
 // One condition or action of a rule; conditions are tested in order, the action is last.
 struct MatchLink {  // iifname, oifname
@@ -40,6 +40,14 @@ struct MatchSet {  // ip saddr @name, with the family tested first
 struct MatchPort {  // udp dport …
   Protocol protocol;
   uint16_t port;
+  uint16_t last = 0;  // of a range that begins with `port`; 0: that one alone
+};
+struct MatchProtocol {  // meta l4proto
+  Protocol protocol;
+};
+struct MatchLocal {};  // fib daddr type local: one of this machine's addresses
+struct Dnat {          // to this IPv4 address, the port stays; in nat chains at prerouting
+  Address to;
 };
 struct MatchSyn {};  // tcp flags & (syn|rst) == syn
 struct MatchState {
@@ -50,8 +58,9 @@ struct ClampMss {};                         // tcp option maxseg size set rt mtu
 struct Masquerade {};                       // fully-random
 struct NoTrack {};                          // no connection tracking, and so no NAT; in raw chains
 enum class Verdict { accept, drop, stop };  // stop = return
-using Expression = std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchSyn,
-                                MatchState, MatchDnat, ClampMss, Masquerade, NoTrack, Verdict>;
+using Expression =
+    std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchProtocol, MatchLocal,
+                 MatchSyn, MatchState, MatchDnat, ClampMss, Masquerade, Dnat, NoTrack, Verdict>;
 
 constexpr uint32_t state_established = 2, state_related = 4, state_new = 8;
 
@@ -93,6 +102,11 @@ std::string rule_tag(const NftRule& rule);
 // Makes the kernel's table equal to `table`, in one transaction. Returns false when it was so already: same
 // chains, rules (by tag, in order) and set elements.
 bool apply_table(Netlink& netfilter, const NftTable& table);
+// The rules of a chain of ours as the kernel has them, in their order, written like to_text() does; what
+// rayctl never makes is shown as "?NAME". And a set's elements.
+std::vector<std::string> kernel_rules(Netlink& netfilter, const std::string& table, const std::string& chain);
+std::vector<std::string> list_sets(Netlink& netfilter, const std::string& table);  // names, sorted
+std::vector<Address> kernel_set(Netlink& netfilter, const std::string& table, const std::string& set);
 bool delete_table(Netlink& netfilter, const std::string& name);  // false when there was none
 std::vector<std::string> list_tables(Netlink& netfilter);        // names in family inet
 

@@ -6,6 +6,7 @@
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 
 #include <algorithm>
@@ -60,8 +61,34 @@ class Encoder {
   void operator()(const MatchPort& e) {
     match_protocol(e.protocol);
     payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2);
-    uint16_t port = htons(e.port);
-    compare(Match::equal, std::as_bytes(std::span(&port, 1)));
+    uint16_t port = htons(e.port), last = htons(e.last);
+    if (e.last == 0 || e.last == e.port) return compare(Match::equal, std::as_bytes(std::span(&port, 1)));
+    compare(NFT_CMP_GTE, std::as_bytes(std::span(&port, 1)));
+    compare(NFT_CMP_LTE, std::as_bytes(std::span(&last, 1)));
+  }
+
+  void operator()(const MatchProtocol& e) { match_protocol(e.protocol); }
+
+  void operator()(const MatchLocal&) {
+    expression("fib", [&] {
+      message_.be32(NFTA_FIB_DREG, NFT_REG_1)
+          .be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
+          .be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
+    });
+    uint32_t local = RTN_LOCAL;
+    compare(Match::equal, std::as_bytes(std::span(&local, 1)));
+  }
+
+  void operator()(const Dnat& e) {
+    expression("immediate", [&] {
+      message_.be32(NFTA_IMMEDIATE_DREG, NFT_REG_1);
+      message_.nest(NFTA_IMMEDIATE_DATA, [&] { message_.address(NFTA_DATA_VALUE, e.to); });
+    });
+    expression("nat", [&] {
+      message_.be32(NFTA_NAT_TYPE, NFT_NAT_DNAT)
+          .be32(NFTA_NAT_FAMILY, NFPROTO_IPV4)
+          .be32(NFTA_NAT_REG_ADDR_MIN, NFT_REG_1);
+    });
   }
 
   void operator()(const MatchSyn&) {
@@ -137,10 +164,11 @@ class Encoder {
     });
   }
 
-  void compare(Match match, Bytes value) {
+  void compare(Match match, Bytes value) { compare(match == Match::equal ? NFT_CMP_EQ : NFT_CMP_NEQ, value); }
+
+  void compare(nft_cmp_ops operation, Bytes value) {
     expression("cmp", [&] {
-      message_.be32(NFTA_CMP_SREG, NFT_REG_1)
-          .be32(NFTA_CMP_OP, match == Match::equal ? NFT_CMP_EQ : NFT_CMP_NEQ);
+      message_.be32(NFTA_CMP_SREG, NFT_REG_1).be32(NFTA_CMP_OP, operation);
       message_.nest(NFTA_CMP_DATA, [&] { message_.bytes(NFTA_DATA_VALUE, value); });
     });
   }

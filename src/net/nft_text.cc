@@ -17,6 +17,10 @@ std::string_view match_word(Match match) {
   return match == Match::equal ? "" : "!= ";
 }
 
+std::string_view protocol_word(Protocol protocol) {
+  return protocol == Protocol::tcp ? "tcp" : protocol == Protocol::udp ? "udp" : "icmp";
+}
+
 std::string states(uint32_t bits) {
   std::string text;
   auto add = [&](uint32_t bit, std::string_view name) {
@@ -44,8 +48,14 @@ struct Writer {
     return fmt::format("{} {} {}@{}", family_word(e.family), side_word(e.side), match_word(e.match), e.set);
   }
   std::string operator()(const MatchPort& e) const {
-    return fmt::format("{} dport {}", e.protocol == Protocol::tcp ? "tcp" : "udp", e.port);
+    std::string text = fmt::format("{} dport {}", protocol_word(e.protocol), e.port);
+    return e.last == 0 || e.last == e.port ? text : text + fmt::format("-{}", e.last);
   }
+  std::string operator()(const MatchProtocol& e) const {
+    return fmt::format("meta l4proto {}", protocol_word(e.protocol));
+  }
+  std::string operator()(const MatchLocal&) const { return "fib daddr type local"; }
+  std::string operator()(const Dnat& e) const { return "dnat ip to " + to_string(e.to); }
   std::string operator()(const MatchSyn&) const { return "tcp flags & (syn | rst) == syn"; }
   std::string operator()(const MatchState& e) const { return "ct state " + states(e.bits); }
   std::string operator()(const MatchDnat&) const { return "ct status dnat"; }

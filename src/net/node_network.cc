@@ -5,7 +5,11 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <map>
 #include <set>
+#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -13,9 +17,11 @@
 #include "net/firewall.h"
 #include "net/foreign_firewall.h"
 #include "net/held_name.h"
+#include "net/host_managers.h"
 #include "net/link.h"
 #include "net/names.h"
 #include "net/overlay_kernel.h"
+#include "net/port_guard.h"
 #include "net/route.h"
 #include "net/sysctl.h"
 
@@ -27,16 +33,31 @@ constexpr const char* forwarding = "ipv4/ip_forward";
 constexpr const char* loose_reverse_path = "2";  // strict would drop what comes back another way
 
 NodeRules rules_of(const NodeNetwork& wanted) {
+  const Overlay& overlay = wanted.overlay;
   NodeRules rules{.bridge = wanted.bridge,
-                  .pool = wanted.overlay.pool,
-                  .subnet = wanted.overlay.subnet,
-                  .vxlan_port = wanted.overlay.port,
-                  .block_metadata = wanted.metadata == Metadata::blocked};
-  if (wanted.mode == OverlayMode::vxlan) {
-    rules.overlay_link = overlay_link_name(wanted.overlay);
-    for (const Peer& peer : wanted.overlay.peers) rules.peers.push_back(peer.underlay);
+                  .mode = overlay.mode,
+                  .pool = overlay.pool,
+                  .subnet = overlay.subnet,
+                  .port = overlay.port,
+                  .block_metadata = wanted.metadata == Metadata::blocked,
+                  .policy = wanted.policy};
+  if (overlay.mode == OverlayMode::none) return rules;
+  rules.overlay_link = overlay_link_name(overlay);
+  for (const Peer& peer : overlay.peers) {
+    if (overlay.mode == OverlayMode::vxlan) rules.peers.push_back(peer.underlay);
+    rules.machines.push_back(vtep_address(peer.subnet));
   }
   return rules;
+}
+
+bool may_ask_metadata(const NodeNetwork& wanted, const Address& container) {
+  if (!wanted.policy) return false;
+  const Policy& policy = *wanted.policy;
+  return std::any_of(policy.metadata.begin(), policy.metadata.end(), [&](const std::string& label) {
+    auto at = policy.labels.find(label);
+    return at != policy.labels.end() &&
+           std::find(at->second.begin(), at->second.end(), container) != at->second.end();
+  });
 }
 
 void add(std::vector<std::string>& list, const std::vector<std::string>& more) {
@@ -71,6 +92,9 @@ void reconcile_bridge(Netlink& route, const NodeNetwork& wanted, uint32_t mtu,
     link = require_link(route, name);
   }
   tame_link(name);
+  // Containers are ports that don't see each other: all goes by the node, where the rules are. It needn't
+  // tell them of a shorter way.
+  set_sysctl_if_exists("ipv4/conf/" + name + "/send_redirects", "0");
   LinkSettings settings;
   if (link->mtu != mtu) settings.mtu = mtu;
   if (link->mac != mac) settings.mac = mac;
@@ -107,15 +131,20 @@ uint32_t default_mtu() {
 
 struct NetworkReconciler::State {
   std::string directory;
+  RunTunnel run_tunnel;
   Netlink route{NETLINK_ROUTE};
   Netlink netfilter{NETLINK_NETFILTER};
-  NetlinkEvents route_events{NETLINK_ROUTE,
-                             {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEIGH}};
+  Netlink generic{NETLINK_GENERIC};
+  NetlinkEvents route_events{
+      NETLINK_ROUTE,
+      {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_NEIGH}};
   NetlinkEvents netfilter_events{NETLINK_NETFILTER, {NFNLGRP_NFTABLES}};
   Fd events{check(epoll_create1(EPOLL_CLOEXEC), "cannot make an epoll descriptor")};
-  std::set<int> own_links = {};  // whose neighbours matter
+  std::set<int> own_links = {};                                    // whose neighbours matter
+  std::map<WireguardKey, std::optional<Endpoint>> endpoints = {};  // as wanted at the last look
 
-  explicit State(const std::string& run_dir) : directory(join(run_dir, "net")) {
+  State(const std::string& run_dir, RunTunnel run)
+      : directory(join(run_dir, "net")), run_tunnel(std::move(run)) {
     make_directories(directory);
     for (int fd : {route_events.fd(), netfilter_events.fd()}) {
       epoll_event event{};
@@ -125,50 +154,123 @@ struct NetworkReconciler::State {
   }
 
   std::string saved_forwarding() const { return join(directory, "ip_forward"); }
+  void configure_wireguard(const Overlay& overlay, std::vector<std::string>& changes);
+  uint32_t reconcile_overlay(const Overlay& overlay, std::vector<std::string>& changes);
 };
 
-NetworkReconciler::NetworkReconciler(const std::string& run_dir) : state_(std::make_unique<State>(run_dir)) {}
+NetworkReconciler::NetworkReconciler(const std::string& run_dir, RunTunnel run_tunnel)
+    : state_(std::make_unique<State>(run_dir, std::move(run_tunnel))) {}
 NetworkReconciler::~NetworkReconciler() = default;
+
+void NetworkReconciler::State::configure_wireguard(const Overlay& overlay,
+                                                   std::vector<std::string>& changes) {
+  std::string link = overlay_link_name(overlay);
+  auto family = wireguard_family(generic);
+  if (!family)
+    throw Error(
+        "cannot encrypt the overlay: this kernel has no WireGuard (CONFIG_WIREGUARD; try: modprobe "
+        "wireguard)");
+  WireguardDevice device = wireguard_device(overlay);
+  std::set<WireguardKey> moved;
+  std::map<WireguardKey, std::optional<Endpoint>> now;
+  for (const auto& [key, peer] : device.peers) {
+    auto before = endpoints.find(key);
+    if (before != endpoints.end() && before->second != peer.endpoint) moved.insert(key);
+    now[key] = peer.endpoint;
+  }
+  std::map<WireguardKey, std::string> names;
+  for (const Peer& peer : overlay.peers) names[peer.key] = peer.name;
+  WireguardChanges steps = diff(device, observe_device(generic, *family, link), moved, time(nullptr));
+  for (Message& message : set_device_messages(*family, link, steps)) {
+    Outcome outcome = generic.attempt(message);
+    if (outcome.code == EADDRINUSE)
+      throw Error("cannot make the overlay: UDP port {} is in use (ss -ulpn 'sport = :{}' shows by what)",
+                  overlay.port, overlay.port);
+    if (outcome.code) throw SysError(outcome.code, "cannot configure the encrypted link '{}'", link);
+  }
+  endpoints = std::move(now);
+  add(changes, describe(steps, names));
+}
+
+// A tunnel that runs makes its link anew when somebody deleted it, but not in no time.
+void wait_for_link(Netlink& route, const std::string& name) {
+  constexpr std::chrono::milliseconds limit{2000}, pause{5};
+  auto end = std::chrono::steady_clock::now() + limit;
+  while (!find_link(route, name)) {
+    if (std::chrono::steady_clock::now() > end)
+      throw Error("cannot make the overlay: the tunnel runs, but its link '{}' isn't there", name);
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+// Returns the MTU.
+uint32_t NetworkReconciler::State::reconcile_overlay(const Overlay& overlay,
+                                                     std::vector<std::string>& changes) {
+  UnderlayFacts underlay = find_underlay(route, overlay);
+  OverlayState target = overlay_state(overlay, underlay.index, underlay.mtu);
+  // An encrypted link is made and given its key first; the rest of it comes with a second look.
+  constexpr int looks = 2;
+  for (int look = 0; look < looks; ++look) {
+    OverlayState found = observe_overlay(route, overlay);
+    bool complete = !target.tunnel || (found.tunnel && found.tunnel->kind == target.tunnel->kind);
+    auto steps = diff(target, found, overlay.pool);
+    apply_changes(route, overlay, steps);
+    for (const OverlayChange& step : steps) changes.push_back(describe(step));
+    if (overlay.mode == OverlayMode::wireguard) configure_wireguard(overlay, changes);
+    if (overlay.mode == OverlayMode::userspace && look == 0) {
+      add(changes, run_tunnel(overlay_link_name(overlay), underlay.mtu, wireguard_device(overlay)));
+      if (!complete) wait_for_link(route, overlay_link_name(overlay));
+    }
+    if (complete) break;
+    if (look + 1 == looks)
+      throw Error("cannot make the overlay: its link '{}' doesn't stay", target.tunnel->name);
+  }
+  tame_link(overlay_link_name(overlay));
+  return underlay.mtu;
+}
 
 Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
   State& state = *state_;
   Reconciled result;
-  bool overlaid = wanted.mode == OverlayMode::vxlan;
-  // The rules come first: nothing may get out before they stand, or while the underlay is away.
+  const Overlay& overlay = wanted.overlay;
+  // What keeps the pool's traffic in comes first, and stands whatever fails below.
   if (apply_table(state.netfilter, node_table(rules_of(wanted))))
     result.changes.push_back("set nftables table inet rayctl");
-  UnderlayFacts underlay;
-  if (overlaid) underlay = find_underlay(state.route, wanted.overlay);
-  result.mtu = overlaid ? underlay.mtu : wanted.overlay.mtu.value_or(default_mtu());
-  OverlayState target;
-  if (overlaid) target = overlay_state(wanted.overlay, underlay.index, underlay.mtu);
-  target.pool_unreachable = true;
-  auto changes = diff(target, observe_overlay(state.route, wanted.overlay), wanted.overlay.pool);
-  apply_changes(state.route, wanted.overlay, changes);
-  for (const OverlayChange& change : changes) result.changes.push_back(describe(change));
-  if (overlaid) tame_link(overlay_link_name(wanted.overlay));
+  keep_unreachable(state.route, overlay.pool, result.changes);
+  add(result.changes, tell_managers());
+  if (overlay.mode == OverlayMode::none) {
+    remove_overlay_links(state.route, overlay);
+    result.mtu = overlay.mtu.value_or(default_mtu());
+  } else {
+    result.mtu = state.reconcile_overlay(overlay, result.changes);
+  }
 
   reconcile_bridge(state.route, wanted, result.mtu, result.changes);
   enable_forwarding(state.saved_forwarding(), result.changes);
+  std::vector<GuardedPort> ports;
   for (Attachment container : wanted.containers) {
     container.mtu = result.mtu;
     try {
-      add(result.changes, attach_container(container, wanted.metadata));
+      add(result.changes,
+          attach_container(
+              container, may_ask_metadata(wanted, container.address) ? Metadata::allowed : wanted.metadata));
+      ports.push_back({host_link_name(container.container), container.mac, container.address});
     } catch (const Error& error) {  // the others go on
       result.problems.push_back(
           fmt::format("attaching container '{}': {}", container.container, error.message()));
     }
   }
+  if (apply_port_guard(state.netfilter, ports)) result.changes.push_back("set nftables table netdev rayctl");
   if (wanted.foreign_firewall == ForeignFirewall::adjust) {
     ForeignOutcome foreign =
-        permit_forwarding(state.netfilter, forward_permits(wanted.bridge, wanted.overlay.pool),
-                          overlaid ? input_permits(wanted.overlay.port) : std::vector<NftRule>{});
+        permit_forwarding(state.netfilter, forward_permits(wanted.bridge, overlay.pool),
+                          input_permits(overlay.mode, overlay.port, overlay_link_name(overlay)));
     add(result.changes, foreign.changes);
     add(result.problems, foreign.problems);
   }
   state.own_links.clear();
   for (const Link& link : list_links(state.route))
-    if (link.name == overlay_link_name(wanted.overlay)) state.own_links.insert(link.index);
+    if (link.name == overlay_link_name(overlay)) state.own_links.insert(link.index);
   return result;
 }
 
@@ -177,10 +279,16 @@ void NetworkReconciler::remove(const NodeNetwork& wanted) {
   for (const Attachment& container : wanted.containers) detach_container(container.container);
   delete_link(state.route, wanted.bridge);
   withdraw_permits(state.netfilter, forward_permits(wanted.bridge, wanted.overlay.pool));
-  withdraw_permits(state.netfilter, input_permits(wanted.overlay.port));
+  Overlay overlay = wanted.overlay;
+  for (OverlayMode mode : {OverlayMode::vxlan, OverlayMode::wireguard}) {
+    overlay.mode = mode;
+    withdraw_permits(state.netfilter, input_permits(mode, overlay.port, overlay_link_name(overlay)));
+  }
   // What keeps the pool's traffic in goes last.
   remove_overlay(state.route, wanted.overlay);
+  remove_port_guard(state.netfilter);
   delete_table(state.netfilter, std::string(node_table_name));
+  untell_managers();
   if (auto before = read_file_if_exists(state.saved_forwarding())) set_sysctl(forwarding, *before);
   remove_tree(state.directory);
 }
@@ -224,6 +332,12 @@ Underlay underlay_towards(const Address& peer) {
       underlay.mtu = link.mtu;
     }
   return underlay;
+}
+
+bool has_address(const Address& address) {
+  Netlink route(NETLINK_ROUTE);
+  std::vector<LinkAddress> all = list_addresses(route, address.family);
+  return std::any_of(all.begin(), all.end(), [&](const LinkAddress& a) { return a.address == address; });
 }
 
 Underlay default_underlay() {

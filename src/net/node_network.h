@@ -13,26 +13,28 @@
 // next one's reconcile() finds nothing to do.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/fd.h"
 #include "net/container_net.h"
 #include "net/overlay.h"
+#include "net/policy.h"
 
 namespace rayctl::net {
 
 enum class ForeignFirewall { adjust, leave };  // one tagged rule in a FORWARD chain that drops
-enum class OverlayMode { vxlan, none };        // none: one node alone, containers behind NAT
 
 struct NodeNetwork {
   Overlay overlay = {};
-  OverlayMode mode = OverlayMode::vxlan;
   std::string bridge = "rayctl0";
   std::vector<Attachment> containers = {};
   Metadata metadata = Metadata::blocked;
   ForeignFirewall foreign_firewall = ForeignFirewall::adjust;
+  std::optional<Policy> policy = {};  // empty: the pool's containers are open to each other
 };
 
 // What reconcile() did. `changes` is empty when the kernel agreed already.
@@ -42,19 +44,25 @@ struct Reconciled {
   uint32_t mtu = 0;                        // of the overlay and of the containers' links
 };
 
+// Mode userspace: makes the process that serves the TUN `link` run with this configuration. Returns what it
+// did; called at each reconcile().
+using RunTunnel = std::function<std::vector<std::string>(const std::string& link, uint32_t mtu,
+                                                         const WireguardDevice& device)>;
+
 class NetworkReconciler {
  public:
-  explicit NetworkReconciler(const std::string& run_dir);
+  explicit NetworkReconciler(const std::string& run_dir, RunTunnel run_tunnel = {});
   ~NetworkReconciler();
   NetworkReconciler(const NetworkReconciler&) = delete;
   NetworkReconciler& operator=(const NetworkReconciler&) = delete;
 
-  // Throws when the kernel refuses a change; the rest of the state may be applied. A container whose
-  // namespace is gone is listed in `problems`, and the others go on.
+  // Throws when the kernel refuses a change; what keeps the pool's traffic in stands by then, and the rest of
+  // the state may be applied. A container whose namespace is gone is listed in `problems`, and the others go
+  // on.
   Reconciled reconcile(const NodeNetwork& wanted);
 
   // Removes links, routes, tables, rules and restores sysctls; what is absent is fine. Containers' named
-  // namespaces are their owner's.
+  // namespaces are their owner's. Mode userspace: the process must have ended.
   void remove(const NodeNetwork& wanted);
 
   // Readable when links, addresses, routes, neighbours or nftables changed. drain_events() empties it and
@@ -78,6 +86,7 @@ struct Underlay {
   uint32_t mtu = 0;
 };
 Underlay underlay_towards(const Address& peer);
-Underlay default_underlay();  // towards the default route; an error when there is none
+bool has_address(const Address& address);  // one of this host's links does
+Underlay default_underlay();               // towards the default route; an error when there is none
 
 }  // namespace rayctl::net

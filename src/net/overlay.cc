@@ -14,24 +14,37 @@ namespace {
 constexpr uint32_t vni_limit = 1 << 24;
 constexpr uint32_t mtu_least = 576;
 
+std::string text(const WireguardKey& key) {
+  return to_text(key);
+}
+template <class T>
+std::string text(const T& value) {
+  return to_string(value);
+}
+
 void check_peers(const Overlay& overlay) {
+  bool vxlan = overlay.mode == OverlayMode::vxlan;
   std::map<Subnet, std::string> subnets = {{overlay.subnet, "this node"}};
+  std::map<WireguardKey, std::string> keys;
+  if (encrypts(overlay.mode)) keys[public_key(overlay.private_key)] = "this node";
   std::map<Address, std::string> underlays = {{overlay.underlay, "this node"}};
   std::map<Mac, std::string> macs = {{vtep_mac(overlay.subnet), "this node"}};
   auto unique = [](auto& seen, const auto& key, const Peer& peer, std::string_view what) {
     auto [at, added] = seen.emplace(key, peer.name);
     if (!added)
       throw Error("cannot add peer '{}' to the overlay: it has the {} '{}' of '{}'", peer.name, what,
-                  to_string(key), at->second);
+                  text(key), at->second);
   };
   for (const Peer& peer : overlay.peers) {
     if (!contains(overlay.pool, peer.subnet))
       throw Error("cannot add peer '{}' to the overlay: its subnet '{}' is outside pool '{}'", peer.name,
                   to_string(peer.subnet), to_string(overlay.pool));
+    unique(subnets, peer.subnet, peer, "subnet");
+    if (encrypts(overlay.mode)) unique(keys, peer.key, peer, "key");
+    if (!vxlan) continue;
     if (peer.underlay.family != overlay.underlay.family)
       throw Error("cannot add peer '{}' to the overlay: '{}' is not of the IP version of this node's '{}'",
                   peer.name, to_string(peer.underlay), to_string(overlay.underlay));
-    unique(subnets, peer.subnet, peer, "subnet");
     unique(underlays, peer.underlay, peer, "address");
     unique(macs, peer.mac, peer, "MAC");
   }
@@ -60,6 +73,13 @@ bool needs_new_link(const VxlanLink& wanted, const VxlanLink& found) {
          wanted.underlay_index != found.underlay_index || wanted.learning != found.learning;
 }
 
+std::optional<SetLink> set_tunnel_change(const TunnelLink& wanted, const TunnelLink& found) {
+  SetLink change{wanted.name};
+  if (wanted.mtu != found.mtu) change.mtu = wanted.mtu;
+  change.up = wanted.up && !found.up;
+  return change.mtu || change.up ? std::optional(change) : std::nullopt;
+}
+
 SetLink set_link_change(const VxlanLink& wanted, const VxlanLink& found) {
   SetLink change{wanted.name};
   if (wanted.mtu != found.mtu) change.mtu = wanted.mtu;
@@ -70,8 +90,60 @@ SetLink set_link_change(const VxlanLink& wanted, const VxlanLink& found) {
 
 }  // namespace
 
+std::string_view mode_name(OverlayMode mode) {
+  switch (mode) {
+    case OverlayMode::none:
+      return "none";
+    case OverlayMode::vxlan:
+      return "vxlan";
+    case OverlayMode::wireguard:
+      return "wireguard";
+    case OverlayMode::userspace:
+      return "userspace";
+  }
+  return "?";
+}
+
+OverlayMode choose_mode(std::string_view cluster, std::string_view own, const KernelParts& kernel) {
+  bool encrypted = cluster == "auto" || cluster == "wireguard" || cluster == "userspace";
+  if (!encrypted && cluster != "vxlan")
+    throw Error("cannot make the overlay: the cluster's mode '{}' isn't one of this version", cluster);
+  if (!own.empty() && own != "auto" && own != cluster &&
+      !(encrypted && (own == "wireguard" || own == "userspace")))
+    throw Error("cannot use overlay '{}': the cluster's is '{}', for all its nodes", own, cluster);
+  if (!encrypted) {
+    if (!kernel.vxlan)
+      throw Error("cannot make the overlay: this kernel has no VXLAN (CONFIG_VXLAN; try: modprobe vxlan)");
+    return OverlayMode::vxlan;
+  }
+  std::string_view how = own.empty() || own == "auto" ? cluster : own;
+  if (how == "auto") how = kernel.wireguard ? "wireguard" : "userspace";
+  if (how == "wireguard") {
+    if (!kernel.wireguard)
+      throw Error(
+          "cannot encrypt the overlay: this kernel has no WireGuard (CONFIG_WIREGUARD; try: modprobe "
+          "wireguard, or "
+          "--overlay auto, which does without it)");
+    return OverlayMode::wireguard;
+  }
+  if (!kernel.tun)
+    throw Error("cannot encrypt the overlay: this kernel has no TUN links (CONFIG_TUN; try: modprobe tun)");
+  return OverlayMode::userspace;
+}
+
 std::string overlay_link_name(const Overlay& overlay) {
-  return fmt::format("rayctl.{}", overlay.vni);
+  return encrypts(overlay.mode) ? "rayctl.wg" : fmt::format("rayctl.{}", overlay.vni);
+}
+
+WireguardDevice wireguard_device(const Overlay& overlay) {
+  WireguardDevice device{.private_key = overlay.private_key, .port = overlay.port};
+  for (const Peer& peer : overlay.peers) {
+    WireguardPeer& p = device.peers[peer.key];
+    if (!peer.behind_nat) p.endpoint = Endpoint{peer.underlay, overlay.port};
+    if (overlay.behind_nat) p.keepalive = nat_keepalive;
+    p.allowed = {peer.subnet};
+  }
+  return device;
 }
 
 OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t mtu) {
@@ -83,6 +155,17 @@ OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t 
   if (mtu < mtu_least) throw Error("cannot make the overlay: MTU {} is below {}", mtu, mtu_least);
   check_peers(overlay);
   OverlayState state;
+  state.pool_unreachable = true;
+  state.addresses = {vtep_address(overlay.subnet)};
+  if (encrypts(overlay.mode)) {
+    state.tunnel = TunnelLink{.name = overlay_link_name(overlay),
+                              .kind = overlay.mode == OverlayMode::wireguard ? "wireguard" : "tun",
+                              .mtu = mtu,
+                              .up = true};
+    for (const Peer& peer : overlay.peers) state.routes.push_back({peer.subnet, std::nullopt});
+    std::sort(state.routes.begin(), state.routes.end());
+    return state;
+  }
   state.link = VxlanLink{.name = overlay_link_name(overlay),
                          .vni = overlay.vni,
                          .port = overlay.port,
@@ -92,7 +175,6 @@ OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t 
                          .mtu = mtu,
                          .up = true,
                          .learning = false};
-  state.addresses = {vtep_address(overlay.subnet)};
   for (const Peer& peer : overlay.peers) {
     Address end = vtep_address(peer.subnet);
     state.neighbours.push_back({end, peer.mac});
@@ -102,7 +184,6 @@ OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t 
   std::sort(state.neighbours.begin(), state.neighbours.end());
   std::sort(state.forwards.begin(), state.forwards.end());
   std::sort(state.routes.begin(), state.routes.end());
-  state.pool_unreachable = true;
   return state;
 }
 
@@ -113,15 +194,27 @@ std::vector<OverlayChange> diff(const OverlayState& wanted, const OverlayState& 
   OverlayState nothing;
   if (found.link && (!wanted.link || needs_new_link(*wanted.link, *found.link))) {
     changes.push_back(DeleteLink{found.link->name});
-    had = &nothing;  // the kernel forgets all that was on it
+    if (wanted.link) had = &nothing;  // the kernel forgets all that was on it
   }
-  if (!wanted.link) return changes;
-  if (!had->link)
-    changes.push_back(CreateLink{*wanted.link});
-  else if (*had->link != *wanted.link)
-    changes.push_back(set_link_change(*wanted.link, *had->link));
+  if (found.tunnel && (!wanted.tunnel || wanted.tunnel->kind != found.tunnel->kind)) {
+    changes.push_back(DeleteLink{found.tunnel->name});
+    if (wanted.tunnel) had = &nothing;
+  }
+  if (!wanted.link && !wanted.tunnel) return changes;
+  if (wanted.link) {
+    if (!had->link)
+      changes.push_back(CreateLink{*wanted.link});
+    else if (*had->link != *wanted.link)
+      changes.push_back(set_link_change(*wanted.link, *had->link));
+  } else if (!had->tunnel) {
+    // The rest follows once it is there and has its key.
+    if (wanted.tunnel->kind == "wireguard") changes.push_back(CreateTunnel{*wanted.tunnel});
+    return changes;
+  } else if (auto set = set_tunnel_change(*wanted.tunnel, *had->tunnel)) {
+    changes.push_back(*set);
+  }
   // A new MAC makes the kernel forget the link's neighbours.
-  bool forgets = had->link && had->link->mac != wanted.link->mac;
+  bool forgets = wanted.link && had->link && had->link->mac != wanted.link->mac;
 
   compare(
       wanted.addresses, had->addresses, [](const Address& a) { return a; },
@@ -161,6 +254,9 @@ struct Describe {
     return fmt::format("create link {} (VXLAN {}, UDP port {}, from {}, MTU {})", c.link.name, c.link.vni,
                        c.link.port, to_string(c.link.local), c.link.mtu);
   }
+  std::string operator()(const CreateTunnel& c) const {
+    return fmt::format("create link {} (WireGuard, MTU {})", c.link.name, c.link.mtu);
+  }
   std::string operator()(const SetLink& c) const {
     std::string text = "set link " + c.name;
     if (c.mtu) text += fmt::format(", MTU {}", *c.mtu);
@@ -178,7 +274,9 @@ struct Describe {
   std::string operator()(const AddPeerForward& c) const { return "add forward " + text(c.forward); }
   std::string operator()(const AddPeerRoute& c) const { return "add route " + text(c.route); }
 
-  static std::string text(const PeerRoute& r) { return to_string(r.subnet) + " via " + to_string(r.via); }
+  static std::string text(const PeerRoute& r) {
+    return to_string(r.subnet) + (r.via ? " via " + to_string(*r.via) : "");
+  }
   static std::string text(const PeerForward& f) { return to_string(f.mac) + " to " + to_string(f.underlay); }
   static std::string text(const PeerNeighbour& n) { return to_string(n.address) + " at " + to_string(n.mac); }
 };

@@ -1,5 +1,6 @@
 #include "net/overlay_kernel.h"
 
+#include <fcntl.h>
 #include <linux/rtnetlink.h>
 
 #include <algorithm>
@@ -17,6 +18,10 @@ namespace {
 constexpr uint32_t worst_metric = UINT32_MAX;
 constexpr int host_length = 32;
 
+bool is_guard(const Route& route, const Subnet& pool) {
+  return route.type == RTN_UNREACHABLE && route.destination == pool;
+}
+
 Route unreachable(const Subnet& pool) {
   Route route;
   route.destination = pool;
@@ -30,7 +35,7 @@ Route route_of(const PeerRoute& peer, int link) {
   route.destination = peer.subnet;
   route.via = peer.via;
   route.link = link;
-  route.on_link = true;
+  route.on_link = peer.via.has_value();
   return route;
 }
 
@@ -68,6 +73,7 @@ struct Apply {
                   c.link.port, c.link.port);
     }
   }
+  void operator()(const CreateTunnel& c) { create_wireguard(netlink, c.link); }  // up once it has its key
   void operator()(const SetLink& c) {
     LinkSettings settings{.mtu = c.mtu, .mac = c.mac};
     if (c.up) settings.up = true;
@@ -107,6 +113,14 @@ bool is_deletion(const OverlayChange& change) {
 
 }  // namespace
 
+KernelParts kernel_parts() {
+  KernelParts parts;
+  parts.wireguard = kernel_has_wireguard();
+  // Opening loads the module; the node is absent where udev or a container's /dev has none.
+  parts.tun = static_cast<bool>(Fd{open("/dev/net/tun", O_RDWR | O_CLOEXEC)});
+  return parts;
+}
+
 UnderlayFacts find_underlay(Netlink& route, const Overlay& overlay) {
   UnderlayFacts facts;
   std::map<int, Link> links;
@@ -115,15 +129,17 @@ UnderlayFacts find_underlay(Netlink& route, const Overlay& overlay) {
     if (address.address == overlay.underlay &&
         (overlay.underlay_link.empty() || links[address.link].name == overlay.underlay_link))
       facts.index = address.link;
-  if (facts.index == 0)
+  bool needs_index = overlay.mode == OverlayMode::vxlan;  // others take whatever route there is
+  if (facts.index == 0 && needs_index)
     throw Error("cannot make the overlay: this node's address '{}' is on no link{}",
                 to_string(overlay.underlay),
                 overlay.underlay_link.empty() ? "" : " named '" + overlay.underlay_link + "'");
-  uint32_t overhead = vxlan_overhead(!overlay.underlay.is_v4());
-  uint32_t least = links[facts.index].mtu;
+  uint32_t overhead = overlay_overhead(overlay.mode, !overlay.underlay.is_v4());
+  uint32_t least = facts.index ? links[facts.index].mtu : 1500;
   if (!overlay.mtu)
     for (const Peer& peer : overlay.peers) {
       int link = 0;
+      if (peer.behind_nat) continue;
       uint32_t mtu = route_mtu(route, peer.underlay, &link);
       auto found = links.find(link);
       if (mtu == 0 && found != links.end() && !found->second.loopback) mtu = found->second.mtu;
@@ -135,12 +151,20 @@ UnderlayFacts find_underlay(Netlink& route, const Overlay& overlay) {
 
 OverlayState observe_overlay(Netlink& route, const Overlay& overlay) {
   OverlayState state;
+  std::string name = overlay_link_name(overlay);
+  // Of both kinds: what another mode left is found, too.
+  Overlay other = overlay;
+  other.mode = OverlayMode::vxlan;
+  if (auto link = find_link(route, overlay_link_name(other)))
+    state.link =
+        link->vxlan.value_or(VxlanLink{.name = link->name});  // of another kind it has VNI 0: replaced
+  other.mode = OverlayMode::wireguard;
+  if (auto link = find_link(route, overlay_link_name(other)))
+    state.tunnel = TunnelLink{link->name, link->kind, link->mtu, link->up};
   for (const Route& r : list_routes(route, AF_INET, {.table = RT_TABLE_MAIN, .protocol = route_protocol}))
-    if (r.type == RTN_UNREACHABLE && r.destination == overlay.pool) state.pool_unreachable = true;
-  auto link = find_link(route, overlay_link_name(overlay));
+    if (is_guard(r, overlay.pool)) state.pool_unreachable = true;
+  auto link = find_link(route, name);
   if (!link) return state;
-  // A link of that name and another kind has VNI 0: it is replaced.
-  state.link = link->vxlan.value_or(VxlanLink{.name = link->name});
   for (const LinkAddress& address : list_addresses(route, AF_INET, link->index))
     state.addresses.push_back(address.address);
   for (const Neighbour& n : list_neighbours(route, AF_INET, link->index))
@@ -149,7 +173,7 @@ OverlayState observe_overlay(Netlink& route, const Overlay& overlay) {
     if (n.permanent) state.forwards.push_back({n.mac, n.address});
   for (const Route& r :
        list_routes(route, AF_INET, {.table = RT_TABLE_MAIN, .protocol = route_protocol, .link = link->index}))
-    if (r.type == RTN_UNICAST && r.via) state.routes.push_back({r.destination, *r.via});
+    if (r.type == RTN_UNICAST) state.routes.push_back({r.destination, r.via});
   std::sort(state.addresses.begin(), state.addresses.end());
   std::sort(state.neighbours.begin(), state.neighbours.end());
   std::sort(state.forwards.begin(), state.forwards.end());
@@ -175,8 +199,23 @@ void apply_changes(Netlink& route, const Overlay& overlay, const std::vector<Ove
   }
 }
 
+void keep_unreachable(Netlink& route, const Subnet& pool, std::vector<std::string>& changes) {
+  for (const Route& r : list_routes(route, AF_INET, {.table = RT_TABLE_MAIN, .protocol = route_protocol}))
+    if (is_guard(r, pool)) return;
+  replace_route(route, unreachable(pool));
+  changes.push_back(describe(OverlayChange(AddUnreachable{pool})));
+}
+
+void remove_overlay_links(Netlink& route, const Overlay& overlay) {
+  Overlay other = overlay;
+  for (OverlayMode mode : {OverlayMode::vxlan, OverlayMode::wireguard}) {
+    other.mode = mode;
+    delete_link(route, overlay_link_name(other));
+  }
+}
+
 void remove_overlay(Netlink& route, const Overlay& overlay) {
-  delete_link(route, overlay_link_name(overlay));
+  remove_overlay_links(route, overlay);
   delete_route(route, unreachable(overlay.pool));
 }
 

@@ -1,5 +1,6 @@
 #include "ray/node_config.h"
 
+#include <fmt/ranges.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -32,6 +33,11 @@ void require_label(std::string_view flag, const std::string& value) {
   if (!is_label(value))
     throw UsageError("{}: '{}' isn't a host name label: use a-z, 0-9 and '-' inside, at most 63 characters",
                      flag, value);
+}
+
+void require_one_of(std::string_view flag, const std::string& value, const std::vector<std::string>& words) {
+  if (value.empty() || std::find(words.begin(), words.end(), value) != words.end()) return;
+  throw UsageError("{}: '{}' is none of {}", flag, value, fmt::join(words, ", "));
 }
 
 Resources resources_of(const NodeOptions& options, const Machine& machine) {
@@ -67,14 +73,31 @@ Resources resources_of(const NodeOptions& options, const Machine& machine) {
 
 NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   Json doc = Json::parse(text, file);
-  doc.only({"role",          "image",       "workers",
-            "prefix",        "name",        "listen",
-            "advertise",     "pool",        "overlay",
-            "memory",        "cpus",        "shm-size",
-            "join",          "token-file",  "claim-token-file",
-            "registry-auth", "registry-ca", "insecure-registry",
-            "entrypoint",    "env",         "job",
-            "labels",        "stop-grace"});
+  doc.only({"role",
+            "image",
+            "workers",
+            "prefix",
+            "name",
+            "listen",
+            "advertise",
+            "pool",
+            "overlay",
+            "overlay-port",
+            "overlay-cipher",
+            "memory",
+            "cpus",
+            "shm-size",
+            "join",
+            "token-file",
+            "claim-token-file",
+            "registry-auth",
+            "registry-ca",
+            "insecure-registry",
+            "entrypoint",
+            "env",
+            "job",
+            "labels",
+            "stop-grace"});
   NodeOptions o;
   auto text_of = [&](const char* key, std::optional<std::string>& target) {
     if (auto value = doc.find(key)) target = value->string();
@@ -87,6 +110,7 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   text_of("advertise", o.advertise);
   text_of("pool", o.pool);
   text_of("overlay", o.overlay);
+  text_of("overlay-cipher", o.overlay_cipher);
   text_of("join", o.join);
   text_of("token-file", o.token_file);
   text_of("claim-token-file", o.claim_token_file);
@@ -95,6 +119,7 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   text_of("entrypoint", o.entrypoint);
   text_of("job", o.job);
   text_of("stop-grace", o.stop_grace);
+  if (auto value = doc.find("overlay-port")) o.overlay_port = value->size();
   if (auto value = doc.find("workers")) o.workers = value->size();
   if (auto value = doc.find("cpus")) o.cpus = value->number();
   if (auto value = doc.find("memory")) o.memory = size_of(*value);
@@ -119,6 +144,8 @@ NodeOptions merge(NodeOptions first, const NodeOptions& second) {
   fill(first.advertise, second.advertise);
   fill(first.pool, second.pool);
   fill(first.overlay, second.overlay);
+  fill(first.overlay_port, second.overlay_port);
+  fill(first.overlay_cipher, second.overlay_cipher);
   fill(first.join, second.join);
   fill(first.token_file, second.token_file);
   fill(first.claim_token_file, second.claim_token_file);
@@ -161,13 +188,12 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     throw UsageError("--image: missing: name the image that Ray runs in");
   c.overlay = options.overlay.value_or("");
   if (c.role == cluster::MemberRole::head) {
-    if (c.overlay.empty())
-      throw UsageError(
-          "--overlay: missing: this version has only 'vxlan', which doesn't encrypt; name it with --overlay "
-          "vxlan "
-          "where every machine on the network is trusted");
-    if (c.overlay != "vxlan")
-      throw UsageError("--overlay: '{}' isn't a mode of this version: vxlan", c.overlay);
+    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan"});
+    c.overlay_cipher = options.overlay_cipher.value_or("");
+    require_one_of("--overlay-cipher", c.overlay_cipher, {"chacha20poly1305", "aes256gcm"});
+    uint64_t port = options.overlay_port.value_or(0);
+    if (port > 65535) throw UsageError("--overlay-port: {} isn't a UDP port: 1 to 65535", port);
+    c.overlay_port = static_cast<uint16_t>(port);
     for (const auto& [flag, value] :
          {std::pair{"--join", options.join}, {"--token-file", options.token_file}})
       if (value) throw UsageError("{}: only a worker joins; the head makes the cluster", flag);
@@ -187,11 +213,12 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
                                       {"--pool", options.pool.has_value()},
                                       {"--workers", options.workers.has_value()},
                                       {"--listen", options.listen.has_value()},
+                                      {"--overlay-port", options.overlay_port.has_value()},
+                                      {"--overlay-cipher", options.overlay_cipher.has_value()},
                                       {"--job", options.job.has_value()},
                                       {"--claim-token-file", options.claim_token_file.has_value()}})
       if (given) throw UsageError("{}: set on the head, for the whole cluster", flag);
-    if (!c.overlay.empty() && c.overlay != "vxlan")
-      throw UsageError("--overlay: '{}' isn't a mode of this version: vxlan", c.overlay);
+    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan"});
     if (!options.join || options.join->empty())
       throw UsageError("--join: missing: name the head as HOST:PORT");
     cluster::HostPort join = cluster::parse_host_port(*options.join, cluster::default_control_port);

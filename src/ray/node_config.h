@@ -14,14 +14,13 @@
 
 namespace rayctl::ray {
 
-constexpr uint16_t default_vxlan_port = 8472;  // UDP, between all nodes
 constexpr const char* default_config_file = "/etc/rayctl/node.json";
 
 // As given: an empty field was not given. Sizes in bytes.
 struct NodeOptions {
-  std::optional<std::string> role, image, prefix, name, listen, advertise, pool, overlay, join, token_file,
-      claim_token_file, registry_auth, registry_ca, entrypoint, job, stop_grace;
-  std::optional<uint64_t> workers, memory, shm_size;
+  std::optional<std::string> role, image, prefix, name, listen, advertise, pool, overlay, overlay_cipher,
+      join, token_file, claim_token_file, registry_auth, registry_ca, entrypoint, job, stop_grace;
+  std::optional<uint64_t> workers, memory, shm_size, overlay_port;
   std::optional<double> cpus;
   std::vector<std::string> insecure_registries, env, labels;
 };
@@ -58,10 +57,12 @@ struct NodeConfig {
   std::string name;            // empty: assigned
   std::string listen_host;     // empty: every address
   uint16_t listen_port = cluster::default_control_port;
-  std::string advertise;  // this node's underlay address; empty: found from the route
-  std::string pool;       // empty: chosen
-  std::string overlay;
-  std::string join_host;  // worker
+  std::string advertise;       // this node's underlay address; empty: found from the route
+  std::string pool;            // empty: chosen
+  std::string overlay;         // head: the cluster's mode, empty: its own or "auto"; worker: how it encrypts
+  uint16_t overlay_port = 0;   // head: UDP; 0: the mode's usual one
+  std::string overlay_cipher;  // head: "chacha20poly1305" or "aes256gcm"; empty: as it was
+  std::string join_host;       // worker
   uint16_t join_port = cluster::default_control_port;
   std::string token_file;        // "-" = stdin; empty: RAYCTL_TOKEN
   std::string claim_token_file;  // head: wait for the operator who has this token's other half; empty: own CA

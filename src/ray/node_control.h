@@ -43,6 +43,8 @@ class NodeControl {
   // the head itself.
   virtual cluster::ChannelPtr ask_head(std::string_view name, const nlohmann::json& body,
                                        cluster::Completion completion) = 0;
+  // What others must know of this node anew; an empty text stays as it was.
+  virtual void set_network_facts(const std::string& underlay, const std::string& public_key) = 0;
   // Head: a setting of the cluster that every node sees.
   virtual void set_setting(const std::string& key, const std::string& value) = 0;
   // Ray's own token: made once by the head, asked for by workers.

@@ -1,8 +1,11 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <utility>
 
 #include "base/encoding.h"
@@ -15,12 +18,18 @@
 #include "cluster/control_server.h"
 #include "net/address_plan.h"
 #include "net/node_network.h"
+#include "net/wireguard_key.h"
 #include "ray/node_control.h"
+#include "ray/node_net.h"
 
 namespace rayctl::ray {
 
 namespace {
 
+namespace asio = boost::asio;
+
+constexpr std::chrono::milliseconds probe_interval{5000};
+constexpr size_t witness_count = 3;
 constexpr auto first_token_lifetime = std::chrono::hours(1);
 
 // The pool is chosen when the cluster is made; a later start only checks that nothing on the host took it.
@@ -55,7 +64,12 @@ class HeadControl : public NodeControl {
  public:
   HeadControl(boost::asio::io_context& io, const Paths& paths, const NodeConfig& config,
               cluster::RequestTable& requests, ControlEvents events)
-      : io_(io), paths_(paths), config_(config), requests_(requests), events_(std::move(events)) {
+      : io_(io),
+        paths_(paths),
+        config_(config),
+        requests_(requests),
+        events_(std::move(events)),
+        probe_timer_(io) {
     server_config_.listen_host = config.listen_host;
     server_config_.listen_port = config.listen_port;
     std::string directory = cluster::cluster_directory(paths);
@@ -81,6 +95,7 @@ class HeadControl : public NodeControl {
     // Whoever claimed the head has given its workers their tokens already.
     if (state_->created() && config_.claim_token_file.empty()) announce_token();
     boost::asio::post(io_, [this] { events_.on_view(server_->view()); });
+    probe_suspects();
   }
 
   cluster::ClusterView view() const override { return server_ ? server_->view() : cluster::ClusterView{}; }
@@ -111,6 +126,14 @@ class HeadControl : public NodeControl {
     return nullptr;
   }
 
+  void set_network_facts(const std::string& underlay, const std::string& public_key) override {
+    if (!server_) return;
+    if (!underlay.empty() && config_.advertise.empty() && config_.listen_host.empty())
+      facts_.underlay = underlay;
+    if (!public_key.empty()) facts_.public_key = public_key;
+    server_->set_own_facts(facts_);
+  }
+
   void set_setting(const std::string& key, const std::string& value) override {
     server_->set_setting(key, value);
   }
@@ -128,6 +151,10 @@ class HeadControl : public NodeControl {
     wanted.pool = net::to_string(plan.pool);
     wanted.node_prefix = static_cast<uint8_t>(plan.node_prefix);
     wanted.overlay = config_.overlay;
+    if (wanted.overlay.empty() && !cluster::ClusterState::cluster_of(paths_))
+      wanted.overlay = default_overlay;
+    if (config_.overlay_port) wanted.settings[overlay_port_setting] = std::to_string(config_.overlay_port);
+    if (!config_.overlay_cipher.empty()) wanted.settings[overlay_cipher_setting] = config_.overlay_cipher;
     wanted.image = config_.image;
     wanted.workers = static_cast<uint32_t>(config_.workers);
     cluster::NodeFacts facts;
@@ -135,7 +162,11 @@ class HeadControl : public NodeControl {
     facts.name = config_.name;
     facts.labels = config_.labels;
     facts.underlay = own_underlay(config_);
+    facts.public_key = net::to_text(net::KeyStore(cluster::cluster_directory(paths_)).announced());
+    facts.overlay = own_encryption(config_.overlay);
+    facts_ = facts;
     state_ = cluster::ClusterState::open(paths_, wanted, facts, {}, cluster::current_time());
+    net::choose_mode(state_->cluster().overlay, config_.overlay, net::kernel_parts());
     ray_token_ = load_or_make_ray_token(paths_);
     if (report_) reports_[state_->self().id] = *report_;
     requests_.on("ray.token", cluster::Access::node,
@@ -161,6 +192,30 @@ class HeadControl : public NodeControl {
       } catch (const Error& e) {  // the operator waits for a head that will not come: its log says why
         events_.on_refused(e.message());
       }
+    });
+  }
+
+  // A node whose stream is silent may be well: three others look whether it answers through the overlay.
+  void probe_suspects() {
+    std::vector<std::string> witnesses;
+    for (const auto& [id, node] : state_->members().nodes())
+      if (node.status == cluster::NodeStatus::joined && server_->connected(id)) witnesses.push_back(id);
+    for (const auto& [id, node] : state_->members().nodes()) {
+      if (node.status != cluster::NodeStatus::suspect) continue;
+      std::string end = net::to_string(net::vtep_address(net::parse_subnet(node.subnet)));
+      std::shuffle(witnesses.begin(), witnesses.end(), random_);
+      for (size_t i = 0; i < std::min(witness_count, witnesses.size()); ++i)
+        server_->request(
+            witnesses[i], "net.probe", {{"address", end}},
+            [this, suspect = id](const cluster::Reply& reply) {
+              if (reply.ok() && reply.value().boolean_or("answered", false))
+                state_->members().vouch(suspect, cluster::current_time());
+            },
+            probe_interval);
+    }
+    probe_timer_.expires_after(probe_interval);
+    probe_timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) probe_suspects();
     });
   }
 
@@ -198,6 +253,7 @@ class HeadControl : public NodeControl {
   NodeConfig config_;
   cluster::RequestTable& requests_;
   ControlEvents events_;
+  cluster::NodeFacts facts_;
   cluster::ServerConfig server_config_;
   std::unique_ptr<cluster::ClaimServer> claim_;  // before there is a cluster
   std::unique_ptr<cluster::ClusterState> state_;
@@ -205,6 +261,8 @@ class HeadControl : public NodeControl {
   std::optional<NodeReport> report_;  // this node's own, the last one
   std::unique_ptr<cluster::ControlServer> server_;
   std::map<std::string, NodeReport> reports_;
+  asio::steady_timer probe_timer_;
+  std::mt19937 random_{std::random_device{}()};
 };
 
 }  // namespace

@@ -12,7 +12,9 @@
 #include "cluster/cluster_state.h"
 #include "cluster/control_client.h"
 #include "net/address_plan.h"
+#include "net/wireguard_key.h"
 #include "ray/node_control.h"
+#include "ray/node_net.h"
 
 namespace rayctl::ray {
 
@@ -35,6 +37,11 @@ class WorkerControl : public NodeControl {
     client.facts.labels = config.labels;
     if (!config.advertise.empty())
       client.facts.underlay = net::to_string(net::parse_address(config.advertise));
+    client.facts.public_key = net::to_text(net::KeyStore(cluster::cluster_directory(paths)).announced());
+    client.facts.overlay = own_encryption(config.overlay);
+    facts_ = client.facts;
+    advertised_ = !config.advertise.empty();
+    own_overlay_ = config.overlay;
     cluster::ClientCallbacks callbacks;
     callbacks.on_view = [this](const cluster::ClusterView& view, const std::set<std::string>&) {
       take_view(view);
@@ -67,6 +74,12 @@ class WorkerControl : public NodeControl {
     return client_->request(name, body, std::move(completion));
   }
 
+  void set_network_facts(const std::string& underlay, const std::string& public_key) override {
+    if (!underlay.empty() && !advertised_) facts_.underlay = underlay;
+    if (!public_key.empty()) facts_.public_key = public_key;
+    client_->set_facts(facts_);
+  }
+
   void set_setting(const std::string&, const std::string&) override {
     throw Error("cannot change a setting of the cluster on a worker");
   }
@@ -91,6 +104,7 @@ class WorkerControl : public NodeControl {
     if (!pool_checked_) {
       try {
         net::check_pool(net::parse_subnet(view.cluster.pool), net::host_networks());
+        net::choose_mode(view.cluster.overlay, own_overlay_, net::kernel_parts());
       } catch (const Error& e) {
         return events_.on_refused(e.message());
       }
@@ -106,7 +120,9 @@ class WorkerControl : public NodeControl {
   ControlEvents events_;
   std::unique_ptr<cluster::ControlClient> client_;
   std::map<std::string, NodeReport> reports_;
-  bool pool_checked_ = false;
+  cluster::NodeFacts facts_;
+  std::string own_overlay_;
+  bool pool_checked_ = false, advertised_ = false;
 };
 
 }  // namespace

@@ -1,210 +1,318 @@
 #include "ray/node_net.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "cluster/cluster_state.h"
 #include "net/address_plan.h"
 #include "net/dns_process.h"
-#include "net/firewall.h"
 #include "ray/pods.h"
+#include "wg/tunnel_process.h"
 
 namespace rayctl::ray {
 
 namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto resync_interval = std::chrono::seconds(30);
-constexpr auto settle_time = std::chrono::milliseconds(100);  // one event seldom comes alone
-constexpr auto names_deadline = std::chrono::seconds(10);
+using namespace std::chrono_literals;
+constexpr auto resync_interval = 30s;
+constexpr auto settle_time = 100ms;  // one event seldom comes alone
+constexpr auto retry_interval = 1s;  // after a failure
+constexpr auto names_deadline = 10s;
+constexpr auto tunnel_deadline = 5s;
+constexpr int rest = 4;  // a look that took long is followed by a rest of so many times its duration
 
 // What `node stop` needs in order to undo, when no supervisor runs any more.
 std::string remembered_path(const std::string& run_dir) {
   return join(run_dir, "network.json");
 }
 
-void remember(const std::string& run_dir, const cluster::ClusterView& view, const cluster::Node& self) {
-  nlohmann::json json = {{"pool", view.cluster.pool}, {"subnet", self.subnet}, {"underlay", self.underlay}};
-  replace_file(remembered_path(run_dir), json.dump());
+void remember(const std::string& run_dir, const net::NodeNetwork& wanted) {
+  nlohmann::json json = {{"pool", net::to_string(wanted.overlay.pool)},
+                         {"subnet", net::to_string(wanted.overlay.subnet)},
+                         {"underlay", net::to_string(wanted.overlay.underlay)},
+                         {"port", wanted.overlay.port}};
+  std::string text = json.dump();
+  if (read_file_if_exists(remembered_path(run_dir)) != text) replace_file(remembered_path(run_dir), text);
+}
+
+// From the clock, so that it grows over our own restarts: the processes tell which version they use.
+uint64_t first_version() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                   std::chrono::system_clock::now().time_since_epoch())
+                                   .count());
 }
 
 }  // namespace
 
-net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster::Node& self,
-                                const std::vector<net::Attachment>& containers) {
-  net::NodeNetwork wanted;
-  wanted.overlay.pool = net::parse_subnet(view.cluster.pool);
-  wanted.overlay.subnet = net::parse_subnet(self.subnet);
-  wanted.overlay.underlay = net::parse_address(self.underlay);
-  wanted.containers = containers;
-  for (const auto& [id, node] : view.nodes) {
-    if (id == self.id || node.underlay.empty()) continue;
-    net::Peer peer{.name = node.name,
-                   .subnet = net::parse_subnet(node.subnet),
-                   .underlay = net::parse_address(node.underlay)};
-    peer.mac = node.vtep_mac.empty() ? net::vtep_mac(peer.subnet) : net::parse_mac(node.vtep_mac);
-    wanted.overlay.peers.push_back(peer);
-  }
-  return wanted;
-}
+// Tells that a process died that the node can't do without.
+class DeathWatch {
+ public:
+  DeathWatch(asio::io_context& io, std::function<void()> died) : descriptor_(io), died_(std::move(died)) {}
 
-net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<net::Attachment>& containers,
-                           uint64_t version) {
-  net::DnsTable table;
-  table.version = version;
-  table.pools = {net::parse_subnet(view.cluster.pool)};
-  table.absent = net::metadata_names();
-  // Node names first: an address's reverse name is the first that it gets, and "head" is only an alias.
-  std::vector<cluster::Name> all = cluster::names(view);
-  std::stable_partition(all.begin(), all.end(), [](const cluster::Name& n) { return n.name != "head"; });
-  for (const cluster::Name& name : all) net::add_name(table, name.name, net::parse_address(name.address));
-  for (const net::Attachment& a : containers) table.containers.push_back({a.container, a.netns});
-  return table;
-}
+  // The process behind `fd` from now on; the same one again is no news.
+  void follow(Fd fd) {
+    if (!fd || descriptor_.is_open()) return;
+    descriptor_.assign(fd.release());
+    descriptor_.async_wait(asio::posix::stream_descriptor::wait_read,
+                           [this](const boost::system::error_code& error) {
+                             if (error) return;
+                             descriptor_.close();
+                             died_();
+                           });
+  }
+
+ private:
+  asio::posix::stream_descriptor descriptor_;
+  std::function<void()> died_;
+};
 
 struct NodeNet::State {
-  State(asio::io_context& io, const Paths& paths, const std::string& binary)
+  State(asio::io_context& io, const Paths& paths, const std::string& binary, std::string overlay,
+        NodeNetEvents told)
       : run_dir(paths.run_dir),
+        own_overlay(std::move(overlay)),
+        tell(std::move(told)),
         claim(net::claim_network_namespace()),
-        reconciler(paths.run_dir),
+        keys(cluster::cluster_directory(paths)),
+        reconciler(paths.run_dir,
+                   [this](const std::string& link, uint32_t link_mtu, const net::WireguardDevice& device) {
+                     return run_tunnel(link, link_mtu, device);
+                   }),
         dns(paths.run_dir, binary),
+        tunnel(paths.run_dir, binary),
         events(io, reconciler.event_fd()),
-        timer(io) {}
+        timer(io),
+        dns_death(io, [this] { look_in(0ms, Why::event); }),
+        tunnel_death(io, [this] { look_in(0ms, Why::event); }) {}
   ~State() { events.release(); }  // the fd is the reconciler's
 
-  void apply() {
-    if (!self) return;
-    net::Reconciled done = reconciler.reconcile(wanted_network(view, *self, containers));
-    if (done.mtu != 0) mtu = done.mtu;
-    for (const std::string& change : done.changes) debug("network: {}", change);
-    if (done.problems != problems)
-      for (const std::string& problem : done.problems) warn("network: {}", problem);
-    problems = done.problems;
+  // --- the one look: observe, compare, change; for what is new as for what others broke ---
+  enum class Why { wanted, event, regular };
+
+  void look(Why why) {
+    auto begin = Clock::now();
+    std::vector<std::string> told;
+    net::NodeNetwork wanted = wanted_network(view, *self, own(), containers, &told);
+    remember(run_dir, wanted);  // before anything is there to undo
+    net::Reconciled done = reconciler.reconcile(wanted);
+    mtu = done.mtu;
+    std::vector<std::string> changes = std::move(done.changes);
+    write_names();
+    if (std::string said = dns.ensure(); !said.empty()) {
+      changes.push_back(said);
+      if (auto server = dns.status()) move_to_pods(run_dir, server->pid);
+    }
+    dns_death.follow(dns.watch());
+    tunnel_death.follow(tunnel.watch());
+    report(why, changes);
+    told.insert(told.end(), done.problems.begin(), done.problems.end());
+    for (const std::string& problem : told)
+      if (std::find(problems.begin(), problems.end(), problem) == problems.end())
+        warn("network: {}", problem);
+    problems = std::move(told);
+    if (!last_failure.empty()) info("network: all is well again");
+    last_failure.clear();
+    last_duration = Clock::now() - begin;
   }
 
-  void serve_names() {
-    if (!self) return;
-    dns.write_table(wanted_names(view, containers, ++table_version));
-    ensure_names(Level::debug);
+  void report(Why why, const std::vector<std::string>& changes) {
+    if (why == Why::wanted || changes.empty()) {
+      for (const std::string& change : changes) debug("network: {}", change);
+      return;
+    }
+    constexpr size_t shown = 5;
+    std::vector<std::string> first(changes.begin(),
+                                   changes.begin() + static_cast<long>(std::min(shown, changes.size())));
+    warn("network: repaired {} ({}): {}{}", changes.size() == 1 ? "one thing" : "several things",
+         why == Why::event ? "something changed it" : "at the regular look", fmt::join(first, ", "),
+         changes.size() > shown ? fmt::format(" and {} more", changes.size() - shown) : "");
   }
 
-  void ensure_names(Level level) {
-    std::string said = dns.ensure();
-    if (said.empty()) return;
-    log_line(level, "names: " + said);
-    if (auto server = dns.status()) move_to_pods(run_dir, server->pid);
-  }
-
-  // Someone else's change is put right and told; a failure is told once and tried again at the next look.
-  void repair(const char* why) {
+  // A failure is told once and tried again soon; the address may have changed, and then everyone must know.
+  bool try_look(Why why) {
     try {
-      if (!self) return;
-      net::Reconciled done = reconciler.reconcile(wanted_network(view, *self, containers));
-      if (!done.changes.empty())
-        warn("network: repaired {} ({}): {}", done.changes.size() == 1 ? "one thing" : "several things", why,
-             fmt::format("{}", fmt::join(done.changes, ", ")));
-      problems = done.problems;
-      ensure_names(Level::info);
-      last_failure.clear();
+      look(why);
+      return true;
     } catch (const Error& e) {
       if (last_failure != e.message()) warn("network: {}", e.message());
       last_failure = e.message();
     }
+    return false;
   }
 
+  OwnNetwork own() {
+    if (!mode) mode = net::choose_mode(view.cluster.overlay, own_overlay, net::kernel_parts());
+    if (net::encrypts(*mode) && !self->public_key.empty() &&
+        keys.use(net::parse_wireguard_key(self->public_key)))
+      info("network: this node's new key is in use");
+    return {*mode, keys.current()};
+  }
+
+  // An address that went away is replaced by the one that the route towards the head begins at now; only what
+  // differs from what the cluster knows is told.
+  void check_facts() {
+    if (!tell.on_facts || !self) return;
+    std::string underlay, key;
+    bool moved = !net::has_address(net::parse_address(self->underlay));
+    if (moved)
+      for (const auto& [id, node] : view.nodes) {
+        if (id == self->id || node.underlay.empty()) continue;
+        if (self->role != cluster::MemberRole::head && node.role != cluster::MemberRole::head) continue;
+        try {
+          underlay = net::to_string(net::underlay_towards(net::parse_address(node.underlay)).address);
+        } catch (const Error&) {  // no way there now: nothing to tell
+        }
+        break;
+      }
+    if (underlay == self->underlay) underlay.clear();
+    if (net::to_text(keys.announced()) != self->public_key) key = net::to_text(keys.announced());
+    if (underlay.empty() && key.empty()) return;
+    tell.on_facts(underlay, key);
+  }
+
+  void write_names() {
+    net::DnsTable table = wanted_names(view, containers, table_version);
+    if (written_names && *written_names == table) return;
+    table.version = ++table_version;
+    dns.write_table(table);
+    written_names = std::move(table);
+  }
+
+  std::vector<std::string> run_tunnel(const std::string& link, uint32_t link_mtu,
+                                      const net::WireguardDevice& device) {
+    std::vector<std::string> changes;
+    wg::TunnelTable table = wanted_tunnel(view, link, link_mtu, device, tunnel_version);
+    if (!written_tunnel || !(*written_tunnel == table)) {
+      table.version = ++tunnel_version;
+      tunnel.write_table(table);
+      if (written_tunnel) changes.push_back("give the tunnel another table");
+      written_tunnel = std::move(table);
+    }
+    if (std::string said = tunnel.ensure(); !said.empty()) {
+      changes.push_back(said);
+      if (auto process = tunnel.status()) move_to_pods(run_dir, process->pid);
+    }
+    tunnel.wait_table(tunnel_version, tunnel_deadline);
+    return changes;
+  }
+
+  // --- when to look ---
   void watch() {
     events.async_wait(asio::posix::stream_descriptor::wait_read,
                       [this](const boost::system::error_code& error) {
                         if (error) return;
-                        if (reconciler.drain_events()) repair_soon();
+                        if (reconciler.drain_events()) look_in(settle_time, Why::event);
                         watch();
                       });
   }
 
-  void repair_soon() {
-    if (std::exchange(repair_due, true)) return;
-    timer.expires_after(settle_time);
+  // The earlier of what is due and this.
+  void look_in(Clock::duration delay, Why why) {
+    delay = std::max<Clock::duration>(delay, last_duration * rest);
+    auto when = Clock::now() + delay;
+    // What is wanted anew makes changes that nobody else made: they aren't repairs.
+    if (due == Why::regular || why == Why::wanted) due = why;
+    if (timer.expiry() <= when && waiting) return;
+    timer.expires_at(when);
     wait();
   }
 
   void wait() {
+    waiting = true;
     timer.async_wait([this](const boost::system::error_code& error) {
       if (error == asio::error::operation_aborted) return;
-      repair(std::exchange(repair_due, false) ? "something changed it" : "at the regular look");
-      if (repair_due) return;
-      timer.expires_after(resync_interval);
-      wait();
+      waiting = false;
+      bool well = try_look(std::exchange(due, Why::regular));
+      check_facts();
+      if (!waiting)
+        look_in(well ? Clock::duration(resync_interval) : Clock::duration(retry_interval), Why::regular);
     });
   }
 
-  std::string run_dir;
+  std::string run_dir, own_overlay;
+  NodeNetEvents tell;
   Fd claim;  // one node a network namespace: two would undo each other's work
+  net::KeyStore keys;
   net::NetworkReconciler reconciler;
   net::DnsProcess dns;
+  wg::TunnelProcess tunnel;
   asio::posix::stream_descriptor events;
   asio::steady_timer timer;
+  DeathWatch dns_death, tunnel_death;
+  Why due = Why::regular;
+  bool waiting = false, looked = false;
+  Clock::duration last_duration{};
   cluster::ClusterView view;
   std::optional<cluster::Node> self;
+  std::optional<net::OverlayMode> mode;
   std::vector<net::Attachment> containers;
   std::vector<std::string> problems;
   std::string last_failure;
   uint32_t mtu = 1450;
-  // From the clock, so that it grows over our own restarts: the name server tells which version it serves.
-  uint64_t table_version = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
-                                                     std::chrono::system_clock::now().time_since_epoch())
-                                                     .count());
-  bool watching = false, repair_due = false;
+  uint64_t table_version = first_version(), tunnel_version = first_version();
+  std::optional<net::DnsTable> written_names;
+  std::optional<wg::TunnelTable> written_tunnel;
 };
 
-NodeNet::NodeNet(asio::io_context& io, const Paths& paths, const std::string& binary)
-    : state_(std::make_unique<State>(io, paths, binary)) {}
+std::string own_encryption(const std::string& overlay) {
+  if (overlay == "wireguard" || overlay == "userspace") return overlay;
+  return std::string(net::mode_name(net::choose_mode("auto", "", net::kernel_parts())));
+}
+
+NodeNet::NodeNet(asio::io_context& io, const Paths& paths, const std::string& binary,
+                 const std::string& overlay, NodeNetEvents events)
+    : state_(std::make_unique<State>(io, paths, binary, overlay, std::move(events))) {}
 NodeNet::~NodeNet() = default;
 
 void NodeNet::update(const cluster::ClusterView& view, const cluster::Node& self) {
   State& s = *state_;
   s.view = view;
   s.self = self;
-  remember(s.run_dir, view, self);  // before anything is there to undo
-  s.apply();
-  s.serve_names();
-  if (!std::exchange(s.watching, true)) {
-    s.reconciler.drain_events();  // our own doing
-    s.watch();
-    s.timer.expires_after(resync_interval);
-    s.wait();
-  }
+  if (s.looked) return s.look_in(20ms, State::Why::wanted);
+  s.look(State::Why::wanted);
+  s.looked = true;
+  s.reconciler.drain_events();  // our own doing
+  s.watch();
+  s.check_facts();
+  s.look_in(resync_interval, State::Why::regular);
 }
 
-net::Attachment NodeNet::attach(const std::string& container_id, int64_t pid) {
+net::Attachment NodeNet::attach(const std::string& container_id, int64_t pid, uint32_t slot) {
   State& s = *state_;
   if (!s.self) throw Error("cannot attach a container: this node has no address yet");
   net::Netns netns = pid > 0
                          ? net::Netns::restore(s.run_dir, container_id, fmt::format("/proc/{}/ns/net", pid))
                          : net::Netns::create(s.run_dir, container_id);
   net::Attachment attachment =
-      net::attachment(container_id, netns.path(), net::parse_subnet(s.self->subnet), 0, s.mtu);
+      net::attachment(container_id, netns.path(), net::parse_subnet(s.self->subnet), slot, s.mtu);
   std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });
   s.containers.push_back(attachment);
-  s.apply();
-  s.serve_names();
+  s.written_names.reset();  // another namespace may be under the path: the name server looks again
+  s.look(State::Why::wanted);
   s.dns.wait_serving(container_id, s.table_version, names_deadline);
   return attachment;
 }
 
 void NodeNet::detach(const std::string& container_id) {
   State& s = *state_;
-  std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; });
-  s.apply();
-  s.serve_names();
+  if (std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; }) == 0)
+    return;
   net::detach_container(container_id);
+  s.try_look(State::Why::wanted);  // the name server lets go of the namespace
   net::Netns::remove(s.run_dir, container_id);
 }
 
@@ -212,8 +320,39 @@ const std::vector<std::string>& NodeNet::problems() const {
   return state_->problems;
 }
 
+net::OverlayMode NodeNet::mode() const {
+  return state_->mode.value_or(net::OverlayMode::none);
+}
+
+std::string NodeNet::public_key() const {
+  return net::to_text(state_->keys.announced());
+}
+
+CheckInput NodeNet::check_input(const std::string& peer) const {
+  State& s = *state_;
+  if (!s.self) throw Error("cannot check the network: this node has no address yet");
+  CheckInput input{.wanted = wanted_network(s.view, *s.self, s.own(), s.containers),
+                   .problems = s.problems,
+                   .failure = s.last_failure,
+                   .mtu = s.mtu,
+                   .dns = s.dns.status()};
+  if (input.wanted.overlay.mode == net::OverlayMode::userspace) input.tunnel = s.tunnel.status();
+  input.wanted.overlay.private_key = {};  // nobody who looks needs it
+  if (peer.empty()) return input;
+  const cluster::Node* other = cluster::find_node(s.view, peer);
+  if (!other) throw Error("cannot find node '{}': 'rayctl status' lists those that there are", peer);
+  std::erase_if(input.wanted.overlay.peers, [&](const net::Peer& p) { return p.name != other->name; });
+  return input;
+}
+
+void NodeNet::rotate_key() {
+  state_->keys.rotate();
+  state_->check_facts();
+}
+
 void remove_node_network(const Paths& paths) {
   net::DnsProcess(paths.run_dir, "").stop();
+  wg::TunnelProcess(paths.run_dir, "").stop();
   std::string path = remembered_path(paths.run_dir);
   if (auto text = read_file_if_exists(path)) {
     Json json = Json::parse(*text, path);
@@ -221,6 +360,7 @@ void remove_node_network(const Paths& paths) {
     wanted.overlay.pool = net::parse_subnet(json.at("pool").string());
     wanted.overlay.subnet = net::parse_subnet(json.at("subnet").string());
     wanted.overlay.underlay = net::parse_address(json.at("underlay").string());
+    wanted.overlay.port = static_cast<uint16_t>(json.size_or("port", wanted.overlay.port));
     net::NetworkReconciler(paths.run_dir).remove(wanted);
     remove_tree(path);
   }

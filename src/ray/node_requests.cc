@@ -70,6 +70,8 @@ nlohmann::json status(const RequestContext& context) {
                            {"address", node.address},
                            {"subnet", node.subnet},
                            {"underlay", node.underlay}};
+    if (net::encrypts(context.net.mode())) item["overlay"] = node.overlay;
+    if (!node.seen.empty()) item["behind_nat"] = node.seen;
     if (auto report = context.control.reports().find(id); report != context.control.reports().end())
       item["report"] = to_json(report->second);
     nodes.push_back(std::move(item));

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "cluster/control_connection.h"
+#include "ray/jobs.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
 #include "ray/ray_unit.h"
@@ -13,6 +14,7 @@ namespace rayctl::ray {
 
 struct RequestContext {
   boost::asio::io_context& io;
+  Jobs& jobs;
   NodeControl& control;
   RayUnit& unit;
   NodeNet& net;

@@ -375,6 +375,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   void stopped() {
+    if (record) host.net.detach(record->id);  // a start makes its namespace anew
     describe_container(ContainerState::stopped);
     set_stage(Stage::stopped);
     for (Done& done : std::exchange(waiters, {})) done("");

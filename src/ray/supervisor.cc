@@ -5,6 +5,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "ray/image_access.h"
 #include "ray/image_server.h"
 #include "ray/jobs.h"
+#include "ray/net_requests.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
 #include "ray/node_requests.h"
@@ -29,6 +31,8 @@ namespace rayctl::ray {
 namespace asio = boost::asio;
 
 namespace {
+
+constexpr auto network_retry = std::chrono::seconds(5);
 
 // One supervisor a state directory: two would fight over containers and links.
 FileLock lock_state(const Paths& paths) {
@@ -50,7 +54,10 @@ class Supervisor {
         sealed_(run::sealed_binary(paths.run_dir)),
         jobs_(io_),
         signals_(io_, SIGINT, SIGTERM),
-        net_(io_, paths, sealed_),
+        net_(io_, paths, sealed_, config.overlay,
+             {[this](const std::string& underlay, const std::string& public_key) {
+               if (control_) control_->set_network_facts(underlay, public_key);
+             }}),
         images_(config.role == cluster::MemberRole::head
                     ? head_image_access(paths)
                     : worker_image_access(io_, [this]() -> NodeControl& { return *control_; })),
@@ -63,8 +70,10 @@ class Supervisor {
     control_ = config.role == cluster::MemberRole::head
                    ? make_head_control(io_, paths, config, requests_, std::move(events))
                    : make_worker_control(io_, paths, config, requests_, std::move(events));
-    register_node_requests(requests_, std::make_shared<RequestContext>(RequestContext{
-                                          io_, *control_, unit_, net_, [this] { end(0, "stopping"); }}));
+    auto context = std::make_shared<RequestContext>(
+        RequestContext{io_, jobs_, *control_, unit_, net_, [this] { end(0, "stopping"); }});
+    register_node_requests(requests_, context);
+    register_net_requests(requests_, context);
     if (config.role == cluster::MemberRole::head) {
       register_registry_requests(requests_, paths);
       image_server_ = std::make_unique<ImageServer>(io_, paths, requests_,
@@ -100,6 +109,10 @@ class Supervisor {
     } catch (const Error& e) {
       unit_.set_stage(Stage::failed, "network", e.message());
       warn("network: {}", e.message());
+      retry_.expires_after(network_retry);
+      retry_.async_wait([this](const boost::system::error_code& error) {
+        if (!error) view_changed(control_->view());
+      });
       return;
     }
     if (unit_.begun()) return unit_.view_changed(view);
@@ -159,6 +172,7 @@ class Supervisor {
   std::unique_ptr<NodeControl> control_;
   std::unique_ptr<ImageServer> image_server_;
   std::unique_ptr<cluster::LocalServer> local_;
+  asio::steady_timer retry_{io_};
   bool waiting_for_token_ = false;
   int code_ = 0;
   std::string refusal_;

@@ -65,7 +65,7 @@ phase 'registry and push'
 
 say 'rayctl node: a head and two workers'
 common=(--memory 4G --cpus 1 --registry-auth "$D/registry/config.json" --registry-ca "$D/registry/ca.pem")
-start_node vm0 --role head --image "$image" --workers 2 --overlay vxlan "${common[@]}"
+start_node vm0 --role head --image "$image" --workers 2 "${common[@]}"
 token=$D/vm0/state/cluster/worker-token
 for _ in $(seq 300); do [ ! -s "$token" ] || break; sleep 0.1; done
 for vm in vm1 vm2; do

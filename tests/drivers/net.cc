@@ -2,11 +2,13 @@
 // `net names`, `net peers`, with what they need in the environment.
 #include <poll.h>
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
 
 #include "base/child.h"
+#include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -14,6 +16,8 @@
 #include "net/build_network.h"
 #include "net/dns_process.h"
 #include "net/node_network.h"
+#include "ray/node_net.h"
+#include "wg/tunnel_process.h"
 
 using namespace rayctl;
 using namespace rayctl::net;
@@ -31,11 +35,74 @@ std::string setting_or(const char* name, const char* fallback) {
   return value ? value : fallback;
 }
 
+// Of a node's number: every driver knows every key.
+WireguardKey lab_key(const std::string& number) {
+  std::string bytes = sha256("node " + number + setting_or("LAB_KEYS", ""));
+  WireguardKey key;
+  std::copy(bytes.begin(), bytes.end(), key.begin());
+  key[0] &= 248;
+  key[31] = static_cast<uint8_t>((key[31] & 127) | 64);
+  return key;
+}
+
+// LAB_POLICY: a cluster's policy in JSON, with {"members": {label: [address]}, "ray": [address]} beside it.
+std::optional<Policy> policy_from_environment() {
+  std::string text = setting_or("LAB_POLICY", "");
+  if (text.empty()) return std::nullopt;
+  Json json = Json::parse(text, "LAB_POLICY");
+  cluster::Policy declared = cluster::parse_policy(json);
+  Policy policy;
+  for (const std::string& label : declared.labels) policy.labels[label];
+  for (const auto& [label, addresses] : json.at("members").members())
+    for (const std::string& address : addresses.strings())
+      policy.labels[label].push_back(parse_address(address));
+  for (const std::string& address : json.strings_or_empty("ray"))
+    policy.ray.push_back(parse_address(address));
+  policy.connect = declared.connect;
+  policy.egress = declared.egress;
+  policy.metadata = {declared.metadata.begin(), declared.metadata.end()};
+  return policy;
+}
+
+// As NodeNet does it.
+class LabTunnel {
+ public:
+  explicit LabTunnel(const std::string& run_dir) : process_(run_dir, setting_or("RAYCTL", "")) {}
+
+  std::vector<std::string> run(const std::string& link, uint32_t mtu, const WireguardDevice& device) {
+    wg::TunnelTable table = ray::wanted_tunnel({}, link, mtu, device, version_);
+    if (!written_ || !(*written_ == table)) {
+      table.version = ++version_;
+      process_.write_table(table);
+      written_ = table;
+    }
+    std::vector<std::string> changes;
+    if (std::string said = process_.ensure(); !said.empty()) changes.push_back(said);
+    process_.wait_table(version_, std::chrono::seconds(5));
+    return changes;
+  }
+  void stop() { process_.stop(); }
+  Fd watch() const { return process_.watch(); }
+
+ private:
+  wg::TunnelProcess process_;
+  std::optional<wg::TunnelTable> written_;
+  uint64_t version_ = static_cast<uint64_t>(time(nullptr)) * 1000;
+};
+
 // Node LAB_NODE of a cluster; LAB_PEERS = "1=192.0.2.2 2=192.0.2.3", LAB_CONTAINERS = "a b": names of
 // namespaces below LAB_RUN_DIR, made when missing.
 NodeNetwork node_from_environment(const std::string& run_dir) {
   AddressPlan plan{parse_subnet(setting_or("LAB_POOL", "10.64.0.0/12")), 26};
   NodeNetwork node;
+  std::string mode = setting_or("LAB_MODE", "vxlan");
+  for (OverlayMode one : {OverlayMode::wireguard, OverlayMode::userspace})
+    if (mode == mode_name(one)) node.overlay.mode = one;
+  bool encrypted = encrypts(node.overlay.mode);
+  if (encrypted) node.overlay.port = default_wireguard_port;
+  node.overlay.private_key = lab_key(setting("LAB_NODE"));
+  node.policy = policy_from_environment();
+  node.overlay.behind_nat = !setting_or("LAB_NAT", "").empty() && setting("LAB_NODE") == setting("LAB_NAT");
   node.overlay.pool = plan.pool;
   node.overlay.subnet = node_subnet(plan, static_cast<uint32_t>(std::stoul(setting("LAB_NODE"))));
   node.overlay.underlay = parse_address(setting("LAB_UNDERLAY"));
@@ -43,7 +110,8 @@ NodeNetwork node_from_environment(const std::string& run_dir) {
     if (word.empty()) continue;
     auto parts = split(word, '=');
     Subnet subnet = node_subnet(plan, static_cast<uint32_t>(std::stoul(parts.at(0))));
-    node.overlay.peers.push_back({"node " + parts[0], subnet, parse_address(parts.at(1)), vtep_mac(subnet)});
+    node.overlay.peers.push_back({"node " + parts[0], subnet, parse_address(parts.at(1)), vtep_mac(subnet),
+                                  public_key(lab_key(parts[0])), parts[0] == setting_or("LAB_NAT", "")});
   }
   uint32_t slot = 0;
   for (const std::string& name : split(setting_or("LAB_CONTAINERS", ""), ' ')) {
@@ -79,20 +147,28 @@ int build() {
 int node() {
   std::string run_dir = setting("LAB_RUN_DIR");
   NodeNetwork node = node_from_environment(run_dir);
-  NetworkReconciler network(run_dir);
+  LabTunnel tunnel(run_dir);
+  NetworkReconciler network(run_dir,
+                            [&](const std::string& link, uint32_t mtu, const WireguardDevice& device) {
+                              return tunnel.run(link, mtu, device);
+                            });
   std::string action = setting("LAB_ACTION");
   if (action == "reconcile") {
     say(network.reconcile(node));
   } else if (action == "remove") {
+    tunnel.stop();
     network.remove(node);
     for (const Attachment& container : node.containers) Netns::remove(run_dir, container.container);
   } else {  // as the supervisor does, for LAB_SECONDS
     auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::stoi(setting("LAB_SECONDS")));
     say(network.reconcile(node));
-    while (std::chrono::steady_clock::now() < end) {
-      pollfd event{network.event_fd(), POLLIN, 0};
-      if (poll(&event, 1, 100) > 0 && network.drain_events()) say(network.reconcile(node));
+    while (std::chrono::steady_clock::now() < end && !exists(run_dir + "/end-watch")) {
+      Fd death = tunnel.watch();
+      std::array<pollfd, 2> waited = {pollfd{network.event_fd(), POLLIN, 0}, pollfd{death.get(), POLLIN, 0}};
+      poll(waited.data(), death ? 2 : 1, 100);
+      if (network.drain_events() || (death && waited[1].revents)) say(network.reconcile(node));
     }
+    remove_tree(run_dir + "/end-watch");
   }
   return 0;
 }

@@ -24,7 +24,7 @@ make_lab vm0 vm1 vm2
 lab_start_registry
 DOCKER_CONFIG=$T/registry in_lab "$RAYCTL" --state-dir "$CACHE" --run-dir "$T/build" push --registry-ca "$T/registry/ca.pem" "$image"
 common=(--memory 4G --cpus 1 --registry-auth "$T/registry/config.json" --registry-ca "$T/registry/ca.pem")
-head=(--role head --image "$image" --workers 2 --overlay vxlan --job 'python -c "print(6 * 7, flush=True)"' "${common[@]}")
+head=(--role head --image "$image" --workers 2 --job 'python -c "print(6 * 7, flush=True)"' "${common[@]}")
 start_node vm0 "${head[@]}"
 token=$T/vm0/state/cluster/worker-token
 wait_for 30 test -s "$token"
@@ -36,7 +36,7 @@ grep_quiet ' pulling [0-9]+ % ' stages
 
 # --- what people look at ---
 node vm0 status >status
-grep_quiet 'overlay vxlan \(not encrypted\)' status
+grep_quiet 'overlay auto \(encrypted: 3 (userspace|wireguard)\)' status
 equal "$(grep -cE '^ray-(ms-0|wk-[01]) .* healthy' status)" 3 'healthy nodes'
 node vm0 ps >ps
 grep_quiet '^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES +ROLE +ADDRESS$' ps

@@ -23,19 +23,21 @@ make_lab() {
 }
 in_vm() { local i=$1; shift; nsenter --net="/run/netns/vm$i" "$@"; }        # not ip netns exec: that hides mounts made inside
 in_sw() { nsenter --net=/run/netns/sw "$@"; }
-in_c() { local c=$1; shift; nsenter --net="$mounted/${c:1}/netns/$c" "$@"; }  # c0 is the container of node 0, d0 the second
+in_c() { local c=$1; shift; nsenter --net="$mounted/${c:1}/netns/$c" "$@"; }  # c0 is the first container of node 0, d0 the second
 
 # node I ACTION: what the driver prints is in node$I.log; NODES says which nodes there are
 node() { driver "$@" >"$T/node$1.log" 2>&1 || { cat "$T/node$1.log" >&2; fail "node $1: $2"; }; }
+mode_of() { local modes; read -ra modes <<<"${MODES:-}"; echo "${modes[$1]:-${LAB_MODE:-vxlan}}"; }  # MODES='wireguard userspace'
 driver() {
   local i=$1 j peers=''; shift
   for j in ${NODES:-0 1 2}; do [ "$j" = "$i" ] || peers+="$j=192.0.2.$((j + 1)) "; done
   mkdir -p "$mounted/$i"
-  LAB_RUN_DIR=$mounted/$i LAB_NODE=$i LAB_UNDERLAY=${UNDERLAY:-192.0.2.$((i + 1))} LAB_PEERS=$peers LAB_CONTAINERS="c$i d$i" \
-    LAB_ACTION=$1 LAB_SECONDS=${2:-0} in_vm "$i" "$DRIVER" node
+  LAB_RUN_DIR=$mounted/$i LAB_NODE=$i LAB_UNDERLAY=${UNDERLAY:-192.0.2.$((i + 1))} LAB_PEERS=$peers LAB_CONTAINERS="$(printf "%s$i " ${CONTAINERS:-c d})" \
+    LAB_MODE=$(mode_of "$i") LAB_ACTION=$1 LAB_SECONDS=${2:-0} in_vm "$i" "$DRIVER" node
 }
+end_watch() { touch "$mounted/$1/end-watch"; wait_for 5 test ! -e "$mounted/$1/end-watch"; }  # the driver removes it
 nodes() { local i; for i in ${NODES:-0 1 2}; do node "$i" "$@"; done; }
-address() { echo "10.64.0.$((${1:1} * 64 + 2 + ($([ "${1:0:1}" = d ] && echo 1 || echo 0))))"; }  # of container c0, d2
+address() { echo "10.64.0.$((${1:1} * 64 + 2 + $(printf '%d' "'${1:0:1}") - $(printf '%d' "'c")))"; }  # of container c0, d2
 
 # serve.py PORT: answers with who connected, and how many bytes of which sha256 came
 cat >"$T/serve.py" <<'PY'

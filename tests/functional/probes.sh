@@ -8,6 +8,7 @@ probe_user_namespaces() { unshare --user --map-root-user true; }
 probe_overlayfs() { grep -qw overlay /proc/filesystems || modprobe overlay; }
 probe_vxlan() { unshare --net ip link add probe type vxlan id 1 dstport 4789 dev lo; }
 probe_wireguard() { unshare --net ip link add probe type wireguard; }
+probe_tun() { unshare --net ip tuntap add probe mode tun; }
 probe_nftables() { unshare --net nft add table inet probe; }
 probe_memory_controller() { grep -qw memory /sys/fs/cgroup/cgroup.controllers || [ -d /sys/fs/cgroup/memory ]; }
 probe_cgroup_v1() { [ -d /sys/fs/cgroup/memory ]; }

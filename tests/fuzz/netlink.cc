@@ -4,6 +4,8 @@
 #include <linux/rtnetlink.h>
 
 #include "net/link.h"
+#include "net/nft_encode.h"
+#include "net/wireguard.h"
 
 using namespace rayctl;
 using namespace rayctl::net;
@@ -28,6 +30,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     attributes.address(RTA_DST);
     attributes.mac(NDA_LLADDR);
     attributes.nested(RTA_METRICS).u32(RTAX_MTU);
+    FoundWireguard found;
+    parse_device(answer, found);
+    decode_rule(answer.attributes(4));
     return true;
   });
   return 0;

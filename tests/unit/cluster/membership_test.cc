@@ -347,3 +347,85 @@ TEST_CASE("nodes are found by name, id and unique prefix", "[membership]") {
   CHECK(find_node(view, "") == nullptr);
   CHECK(find_node(view, "nobody") == nullptr);
 }
+
+TEST_CASE("a silent node that others reach stays suspect, as long as they do", "[membership]") {
+  Fixture f;
+  f.join(1);
+  f.pass(seconds(40));
+  CHECK(f.status(1) == NodeStatus::suspect);
+  for (int i = 0; i < 10; ++i) {
+    f.members.vouch(id_of(1), f.now);
+    f.pass(seconds(10));
+  }
+  CHECK(f.status(1) == NodeStatus::suspect);
+  f.pass(seconds(20));
+  CHECK(f.status(1) == NodeStatus::down);
+  f.members.vouch(id_of(9), f.now);  // nobody
+}
+
+TEST_CASE("labels: members by number, the healthy ones behind the label's name", "[membership]") {
+  Fixture f;
+  const Node& one = f.join(1);
+  std::string first = one.address, second = one.address.substr(0, one.address.rfind('.') + 1) + "67";
+  f.join(2);
+  f.members.set_names(id_of(1), {{"2.web", first}, {"1.web", second}}, {"1.web"});
+  CHECK_THROWS_WITH(f.members.set_names(id_of(2), {{"1.web", f.members.find(id_of(2))->address}}),
+                    Contains("belongs to"));
+  CHECK_THROWS_WITH(f.members.set_names(id_of(1), {{"01.web", first}}), Contains("or N.LABEL"));
+  ClusterView view;
+  view.cluster = small_cluster();
+  view.cluster.policy = Policy{.labels = {"idle", "web"}, .connect = {}};
+  for (const auto& [id, node] : f.members.nodes()) view.nodes[id] = node;
+  auto labels = label_members(view);
+  REQUIRE(labels.size() == 2);
+  CHECK(labels["idle"].empty());
+  REQUIRE(labels["web"].size() == 2);
+  CHECK(labels["web"][0].number == 1);
+  CHECK_FALSE(labels["web"][0].healthy);
+  auto addresses = [&](const std::string& name) {
+    std::vector<std::string> found;
+    for (const Name& n : names(view))
+      if (n.name == name) found.push_back(n.address);
+    return found;
+  };
+  CHECK(addresses("web") == std::vector{first});  // the one that is well
+  CHECK(addresses("1.web") == std::vector{second});
+  f.members.set_names(id_of(1), {{"2.web", first}, {"1.web", second}}, {"1.web", "2.web"});
+  view.nodes[id_of(1)] = *f.members.find(id_of(1));
+  CHECK(addresses("web").size() == 2);  // none is: all of them
+  Node back = parse_node(json_of(to_json(view.nodes[id_of(1)])));
+  CHECK(back.ill == std::set<std::string>{"1.web", "2.web"});
+}
+
+TEST_CASE("a policy crosses the wire, and what can't be meant doesn't", "[membership]") {
+  Cluster cluster = small_cluster();
+  cluster.policy =
+      Policy{.labels = {"db", "web"},
+             .connect = {{"web", "db", 5432, 5432, net::Protocol::tcp}, {"public", "web", 80, 90, {}}},
+             .egress = net::Egress::declared,
+             .metadata = {"db"}};
+  Cluster back = parse_cluster(json_of(to_json(cluster)));
+  REQUIRE(back.policy);
+  CHECK(back.policy->connect == cluster.policy->connect);
+  CHECK(back.policy->egress == net::Egress::declared);
+  CHECK(to_json(back) == to_json(cluster));
+  auto error_of = [](const char* text) {
+    try {
+      parse_policy(Json::parse(text, "policy"));
+    } catch (const Error& e) {
+      return e.message();
+    }
+    return std::string();
+  };
+  CHECK(error_of(R"({"labels": ["Web"]})").find("'Web' is no label") != std::string::npos);
+  CHECK(error_of(R"({"labels": ["a"], "connect": [{"from": "a", "to": "b", "first": 1, "last": 1}]})") ==
+        "policy.connect[0].to: there is no label 'b'");
+  CHECK(error_of(R"({"labels": ["a"], "connect": [{"from": "a", "to": "a", "first": 2, "last": 1}]})") ==
+        "policy.connect[0]: ports 2-1 are no range");
+  CHECK(
+      error_of(
+          R"({"labels": ["a"], "connect": [{"from": "a", "to": "a", "first": 1, "last": 1, "protocol": "x"}]})")
+          .find("neither tcp nor udp") != std::string::npos);
+  CHECK(error_of(R"({"labels": ["a"], "metadata": ["b"]})").find("there is no label 'b'") !=
+        std::string::npos);
+}

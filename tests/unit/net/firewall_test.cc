@@ -42,12 +42,13 @@ std::vector<std::string> places(const std::vector<FoundChain>& chains, const std
 TEST_CASE("the rules of a node and of a build step", "[net]") {
   NodeRules rules{
       .bridge = "rayctl0",
+      .mode = OverlayMode::vxlan,
       .overlay_link = "rayctl.4242",
       .pool = parse_subnet("10.64.0.0/12"),
       .subnet = parse_subnet("10.64.0.64/26"),
       .peers = {parse_address("192.0.2.3"), parse_address("192.0.2.1"), parse_address("fd00::1")}};
   check_golden("node.nft", to_text(node_table(rules)));
-  rules.overlay_link.reset();
+  rules.mode = OverlayMode::none;
   rules.block_metadata = false;
   check_golden("node-alone.nft", to_text(node_table(rules)));
   check_golden("build.nft",

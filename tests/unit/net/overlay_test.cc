@@ -96,6 +96,39 @@ TEST_CASE("without an overlay the link goes and the pool stays unreachable", "[n
   CHECK(texts(none, {}) == Lines{"add route unreachable 10.64.0.0/12"});
 }
 
+TEST_CASE("an encrypted link is made first, and gets its routes once it has its key", "[net]") {
+  Overlay o = overlay({peer(1)});
+  o.mode = OverlayMode::wireguard;
+  o.private_key = make_private_key();
+  o.peers[0].key = public_key(make_private_key());
+  OverlayState wanted = overlay_state(o, 0, 1420);
+  CHECK(texts(wanted, {}) ==
+        Lines{"add route unreachable 10.64.0.0/12", "create link rayctl.wg (WireGuard, MTU 1420)"});
+  OverlayState found;
+  found.pool_unreachable = true;
+  found.tunnel = TunnelLink{"rayctl.wg", "wireguard", 1400, false};
+  CHECK(texts(wanted, found) ==
+        Lines{"set link rayctl.wg, MTU 1420, up", "add address 10.64.0.0", "add route 10.64.0.64/26"});
+  found = wanted;
+  CHECK(texts(wanted, found).empty());
+  found.tunnel->kind = "tun";  // the node changed from userspace to the kernel's
+  CHECK(texts(wanted, found) ==
+        Lines{"delete link rayctl.wg", "create link rayctl.wg (WireGuard, MTU 1420)"});
+  o.mode = OverlayMode::userspace;
+  OverlayState tun = overlay_state(o, 0, 1420);
+  CHECK(texts(tun, wanted) == Lines{"delete link rayctl.wg"});  // whoever serves a TUN makes it
+  OverlayState vxlan = state({peer(1)});
+  found = tun;
+  found.link = vxlan.link;  // what the plain mode left
+  CHECK(texts(tun, found) == Lines{"delete link rayctl.4242"});
+  CHECK(wireguard_device(o).peers.at(o.peers[0].key).endpoint->port == o.port);
+  o.behind_nat = true;
+  CHECK(wireguard_device(o).peers.at(o.peers[0].key).keepalive == nat_keepalive);
+  o.peers.push_back(o.peers[0]);
+  o.peers[1].subnet = peer(2).subnet;
+  CHECK_THROWS_WITH(overlay_state(o, 0, 1420), Contains("it has the key '"));
+}
+
 TEST_CASE("peers that can't be told apart are refused by name", "[net]") {
   Peer twin = peer(2);
   twin.subnet = peer(1).subnet;

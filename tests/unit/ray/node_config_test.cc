@@ -75,10 +75,14 @@ TEST_CASE("what is wrong is named by its flag") {
   o.role = "boss";
   CHECK(error_of(o) == "--role: 'boss' is neither head nor worker");
   o = head();
-  o.overlay.reset();
-  CHECK(error_of(o).find("doesn't encrypt") != std::string::npos);
-  o.overlay = "wireguard";
-  CHECK(error_of(o) == "--overlay: 'wireguard' isn't a mode of this version: vxlan");
+  o.overlay = "plain";
+  CHECK(error_of(o) == "--overlay: 'plain' is none of auto, wireguard, userspace, vxlan");
+  o.overlay = "auto";
+  o.overlay_port = 70000;
+  CHECK(error_of(o) == "--overlay-port: 70000 isn't a UDP port: 1 to 65535");
+  o.overlay_port.reset();
+  o.overlay_cipher = "rot13";
+  CHECK(error_of(o) == "--overlay-cipher: 'rot13' is none of chacha20poly1305, aes256gcm");
   o = head();
   o.join = "x";
   CHECK(error_of(o) == "--join: only a worker joins; the head makes the cluster");

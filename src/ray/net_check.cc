@@ -1,0 +1,167 @@
+#include "ray/net_check.h"
+
+#include <fmt/ranges.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "net/address_plan.h"
+#include "net/sysctl.h"
+
+namespace rayctl::ray {
+
+namespace {
+
+constexpr auto probe_limit = std::chrono::milliseconds(1000);
+constexpr size_t small_size = 84;
+
+std::string age_of(int64_t handshake, int64_t now) {
+  return handshake == 0
+             ? "there was never a handshake"
+             : fmt::format("the last handshake was {} ago",
+                           human_duration(std::chrono::seconds(std::max<int64_t>(now - handshake, 0))));
+}
+
+Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
+  const net::Overlay& overlay = input.wanted.overlay;
+  const net::Peer& peer = overlay.peers[i];
+  Check check{"reach " + peer.name};
+  const net::ProbeAnswer &small = facts.small.at(i), &large = facts.large.at(i);
+  if (small.time && large.time) {
+    check.reason = fmt::format("answers within {:.1f} ms, packets of {} bytes too",
+                               static_cast<double>(small.time->count()) / 1000, input.mtu);
+    return check;
+  }
+  if (small.time) {
+    check.verdict = Verdict::failure;
+    check.reason = fmt::format("small packets arrive, those of {} bytes don't{}", input.mtu,
+                               large.error.empty() ? "" : ": " + large.error);
+    check.fix = fmt::format(
+        "something on the way takes no packets of {} bytes and doesn't say so: give the route its real size, "
+        "e.g. ip "
+        "route replace {} via GATEWAY mtu 1400, on both nodes{}",
+        input.mtu + net::overlay_overhead(overlay.mode, false), net::to_string(peer.underlay),
+        net::encrypts(overlay.mode)
+            ? ""
+            : "; or the NIC computes wrong checksums of large VXLAN packets: ethtool -K "
+              "NIC tx-udp_tnl-csum-segmentation off");
+    return check;
+  }
+  check.verdict = Verdict::failure;
+  check.reason = small.error.empty() ? "no answer through the overlay" : "cannot send: " + small.error;
+  if (net::encrypts(overlay.mode)) {
+    auto handshake = facts.handshakes.find(peer.key);
+    check.reason += "; " + age_of(handshake == facts.handshakes.end() ? 0 : handshake->second, facts.now);
+  }
+  check.fix =
+      peer.behind_nat
+          ? fmt::format("{} is behind NAT and must come to us: open UDP port {} towards this node", peer.name,
+                        overlay.port)
+          : fmt::format(
+                "open UDP port {} between {} and {} in the cloud's firewall and on both hosts; see that "
+                "'rayctl node' runs there",
+                overlay.port, net::to_string(overlay.underlay), net::to_string(peer.underlay));
+  return check;
+}
+
+}  // namespace
+
+std::string_view verdict_name(Verdict verdict) {
+  return verdict == Verdict::ok ? "ok" : verdict == Verdict::warning ? "warning" : "FAILURE";
+}
+
+nlohmann::json to_json(const std::vector<Check>& checks) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const Check& c : checks) {
+    nlohmann::json item{{"name", c.name}, {"verdict", verdict_name(c.verdict)}, {"reason", c.reason}};
+    if (!c.fix.empty()) item["fix"] = c.fix;
+    list.push_back(std::move(item));
+  }
+  return list;
+}
+
+std::vector<Check> judge(const CheckInput& input, const CheckFacts& facts) {
+  std::vector<Check> checks;
+  const net::Overlay& overlay = input.wanted.overlay;
+  checks.push_back({"overlay", Verdict::ok,
+                    fmt::format("{}, {}, UDP port {}, MTU {}, {} peers", net::mode_name(overlay.mode),
+                                net::encrypts(overlay.mode) ? "encrypted" : "not encrypted", overlay.port,
+                                input.mtu, overlay.peers.size())});
+  if (!input.failure.empty())
+    checks.push_back({"kernel", Verdict::failure, input.failure,
+                      "what the message names; it is tried again every second"});
+  else
+    checks.push_back({"kernel", Verdict::ok, "links, routes, rules and peers are as they should be"});
+  for (const std::string& problem : input.problems) checks.push_back({"problem", Verdict::warning, problem});
+  if (facts.forwarding)
+    checks.push_back({"forwarding", Verdict::ok, "IPv4 packets are forwarded"});
+  else
+    checks.push_back({"forwarding", Verdict::failure,
+                      "IPv4 packets are not forwarded: something reset the setting",
+                      "sysctl -w net.ipv4.ip_forward=1"});
+  if (facts.pool_overlap.empty())
+    checks.push_back(
+        {"pool", Verdict::ok, net::to_string(overlay.pool) + " overlaps no network of this host"});
+  else
+    checks.push_back(
+        {"pool", Verdict::failure, facts.pool_overlap, "a cluster with another --pool, or another route"});
+  if (!input.dns)
+    checks.push_back({"names", Verdict::failure, "the name server doesn't run", "rayctl's log says why"});
+  else if (!input.dns->errors.empty())
+    checks.push_back({"names", Verdict::failure, input.dns->errors.begin()->second});
+  else
+    checks.push_back(
+        {"names", Verdict::ok, fmt::format("{} containers are served", input.dns->serving.size())});
+  if (overlay.mode == net::OverlayMode::userspace) {
+    if (!input.tunnel) {
+      checks.push_back(
+          {"tunnel", Verdict::failure, "its process doesn't run", "the log in run/tunnel/log says why"});
+    } else {
+      Check tunnel{"tunnel", Verdict::ok, fmt::format("runs as process {}", input.tunnel->pid)};
+      std::vector<std::string> lacks;
+      for (const auto& [feature, there] : input.tunnel->features)
+        if (!there && feature != "ipv6") lacks.push_back(feature);
+      if (!lacks.empty()) tunnel.reason += fmt::format(", slower for lack of {}", fmt::join(lacks, ", "));
+      for (const auto& [what, error] : input.tunnel->errors) {
+        tunnel.verdict = Verdict::failure;
+        tunnel.reason += fmt::format("; {}: {}", what, error);
+      }
+      checks.push_back(tunnel);
+    }
+  }
+  for (size_t i = 0; i < overlay.peers.size(); ++i) checks.push_back(reach(input, facts, i));
+  return checks;
+}
+
+CheckFacts look_up(const CheckInput& input) {
+  CheckFacts facts;
+  facts.now = time(nullptr);
+  try {
+    net::check_pool(input.wanted.overlay.pool, net::host_networks());
+  } catch (const Error& error) {
+    facts.pool_overlap = error.message();
+  }
+  facts.forwarding = net::sysctl("ipv4/ip_forward") == "1";
+  std::vector<net::ProbeTarget> small, large;
+  for (const net::Peer& peer : input.wanted.overlay.peers) {
+    small.push_back({net::vtep_address(peer.subnet), small_size});
+    large.push_back({net::vtep_address(peer.subnet), input.mtu});
+  }
+  facts.small = net::probe(small, probe_limit);
+  facts.large = net::probe(large, probe_limit);
+  if (input.wanted.overlay.mode == net::OverlayMode::wireguard) {
+    net::Netlink generic(NETLINK_GENERIC);
+    if (auto family = net::wireguard_family(generic))
+      for (const auto& [key, status] :
+           net::observe_device(generic, *family, net::overlay_link_name(input.wanted.overlay)).status)
+        facts.handshakes[key] = status.handshake;
+  } else if (input.tunnel) {
+    for (const auto& [key, peer] : input.tunnel->peers)
+      facts.handshakes[net::parse_wireguard_key(key)] = static_cast<int64_t>(peer.last_handshake / 1000);
+  }
+  return facts;
+}
+
+}  // namespace rayctl::ray
