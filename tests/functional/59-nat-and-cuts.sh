@@ -11,11 +11,22 @@ make_netns nat
 ip -n sw link set port1 nomaster; ip -n sw link set port1 netns nat
 ip -n vm1 addr flush dev eth0; ip -n vm1 addr add 198.51.100.2/24 dev eth0; ip -n vm1 route replace default via 198.51.100.1
 ip -n nat addr add 198.51.100.1/24 dev port1; ip -n nat link set port1 up
-ip -n sw link add tonat type veth peer name up netns nat; ip -n sw link set tonat master br0 up
-ip -n nat addr add 192.0.2.9/24 dev up; ip -n nat link set up up
+ip -n sw link add tonat type veth peer name wan netns nat; ip -n sw link set tonat master br0 up
+ip -n nat addr add 192.0.2.9/24 dev wan; ip -n nat link set wan up
 nsenter --net=/run/netns/nat sysctl -qw net.ipv4.ip_forward=1
-nsenter --net=/run/netns/nat nft 'table ip nat { chain post { type nat hook postrouting priority 100; oifname "up" masquerade; }
-  chain fwd { type filter hook forward priority 0; ct state established,related accept; iifname "up" drop; } }'
+nsenter --net=/run/netns/nat nft -f - <<'END'
+table ip nat {
+  chain post {
+    type nat hook postrouting priority 100;
+    oifname "wan" masquerade
+  }
+  chain closed {
+    type filter hook forward priority 0;
+    ct state established,related accept
+    iifname "wan" drop
+  }
+}
+END
 export LAB_NAT=1
 node 0 reconcile
 UNDERLAY=198.51.100.2 node 1 reconcile
