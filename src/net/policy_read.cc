@@ -50,7 +50,9 @@ std::vector<Reach> parse_reach(const std::string& rule, const std::string& bridg
     reach.to = destination.empty() ? "containers" : end_of(destination);
   } else if (outwards) {
     reach.from = source.empty() ? "containers" : end_of(source);
-    reach.to = after({"oifname"}).empty() ? "public" : "other nodes";
+    reach.to = !after({"oifname"}).empty()       ? "other nodes"
+               : source.empty() && reach.allowed ? "anyone"
+                                                 : "public";
   } else if (!after({"iifname"}).empty()) {
     reach.from = "other nodes";
     reach.to = "containers";

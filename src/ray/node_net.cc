@@ -107,6 +107,8 @@ struct NodeNet::State {
     auto begin = Clock::now();
     std::vector<std::string> told;
     net::NodeNetwork wanted = wanted_network(view, *self, own(), containers, &told);
+    // One that an earlier mode of this node left would hold the port, and make its link again and again.
+    if (!std::exchange(other_mode_ended, true) && *mode != net::OverlayMode::userspace) tunnel.stop();
     remember(run_dir, wanted);  // before anything is there to undo
     net::Reconciled done = reconciler.reconcile(wanted);
     mtu = done.mtu;
@@ -254,7 +256,7 @@ struct NodeNet::State {
   asio::steady_timer timer;
   DeathWatch dns_death, tunnel_death;
   Why due = Why::regular;
-  bool waiting = false, looked = false;
+  bool waiting = false, looked = false, other_mode_ended = false;
   Clock::duration last_duration{};
   cluster::ClusterView view;
   std::optional<cluster::Node> self;

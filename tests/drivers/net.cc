@@ -148,6 +148,7 @@ int node() {
   std::string run_dir = setting("LAB_RUN_DIR");
   NodeNetwork node = node_from_environment(run_dir);
   LabTunnel tunnel(run_dir);
+  if (node.overlay.mode != OverlayMode::userspace) tunnel.stop();
   NetworkReconciler network(run_dir,
                             [&](const std::string& link, uint32_t mtu, const WireguardDevice& device) {
                               return tunnel.run(link, mtu, device);

@@ -54,6 +54,19 @@ grep_quiet '^Pi is approximately 3\.1[34]' pi
 equal "$(grep -cE '^10\.64\.0\.[0-9]+ \(.*\): [1-9][0-9]* tasks$' pi)" 3 'nodes that took part'
 grep_quiet '^Successfully shut down Ray\.$' pi
 
+# --- the network: every way is probed, the rules are the kernel's, and new keys come into use under way ---
+node vm0 net check >checks
+equal "$(grep -cE '^ray-(ms-0|wk-[01]) +reach ray-.* ok ' checks)" 6 'ways between nodes'
+grep_quiet '^ray-ms-0 +overlay +ok +(userspace|wireguard), encrypted, UDP port 51820' checks
+node vm0 net rules ray-wk-1 >rules
+grep_quiet '^anyone +containers +all +dropped$' rules
+node vm0 net rotate >keys
+equal "$(wc -l <keys)" 3 'new keys'
+new_key_in_use() { grep -q "this node's new key is in use" "$T/$1/log"; }
+for vm in vm0 vm1 vm2; do wait_for 5 new_key_in_use $vm; done
+reaches_all() { node vm0 net check | grep -cE ' reach ray-.* ok ' | grep -qx 6; }
+wait_for 15 reaches_all
+
 # --- the container's inside ---
 inside() { node vm0 exec "$1" sh -c "$2"; }
 equal "$(inside head hostname)" "$(node vm0 ps -q | head -n 1)" 'the host name is the id'

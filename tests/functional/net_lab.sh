@@ -32,7 +32,7 @@ driver() {
   local i=$1 j peers=''; shift
   for j in ${NODES:-0 1 2}; do [ "$j" = "$i" ] || peers+="$j=192.0.2.$((j + 1)) "; done
   mkdir -p "$mounted/$i"
-  LAB_RUN_DIR=$mounted/$i LAB_NODE=$i LAB_UNDERLAY=${UNDERLAY:-192.0.2.$((i + 1))} LAB_PEERS=$peers LAB_CONTAINERS="$(printf "%s$i " ${CONTAINERS:-c d})" \
+  LAB_RUN_DIR=$mounted/$i LAB_NODE=$i LAB_UNDERLAY=${UNDERLAY:-192.0.2.$((i + 1))} LAB_PEERS=${LAB_PEERS:-$peers} LAB_CONTAINERS="$(printf "%s$i " ${CONTAINERS:-c d})" \
     LAB_MODE=$(mode_of "$i") LAB_ACTION=$1 LAB_SECONDS=${2:-0} in_vm "$i" "$DRIVER" node
 }
 end_watch() { touch "$mounted/$1/end-watch"; wait_for 5 test ! -e "$mounted/$1/end-watch"; }  # the driver removes it

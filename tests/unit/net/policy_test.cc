@@ -121,5 +121,7 @@ TEST_CASE("rules as people read them", "[net]") {
         "containers -> other nodes: all allowed");
   CHECK(one(R"(iifname "rayctl0" ip saddr @label-web udp dport 53 counter accept)") ==
         "web -> public: udp 53 allowed");
+  CHECK(one(R"(iifname "rayctl0" counter accept)") == "containers -> anyone: all allowed");
+  CHECK(one(R"(iifname "rayctl0" counter drop)") == "containers -> public: all dropped");
   CHECK(one(R"(iifname "lo" counter return)") == "");
 }
