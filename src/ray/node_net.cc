@@ -152,6 +152,7 @@ struct NodeNet::State {
     } catch (const Error& e) {
       if (last_failure != e.message()) warn("network: {}", e.message());
       last_failure = e.message();
+      problems = {e.message()};
     }
     return false;
   }
@@ -182,8 +183,9 @@ struct NodeNet::State {
       }
     if (underlay == self->underlay) underlay.clear();
     if (net::to_text(keys.announced()) != self->public_key) key = net::to_text(keys.announced());
-    if (underlay.empty() && key.empty()) return;
-    tell.on_facts(underlay, key);
+    if (underlay.empty() && key.empty()) return told_facts = {}, void();
+    if (told_facts != std::pair(underlay, key)) tell.on_facts(underlay, key);
+    told_facts = {underlay, key};
   }
 
   void write_names() {
@@ -264,6 +266,8 @@ struct NodeNet::State {
   std::vector<net::Attachment> containers;
   std::vector<std::string> problems;
   std::string last_failure;
+  std::pair<std::string, std::string>
+      told_facts;  // address and key; the control stream sends them until they arrive
   uint32_t mtu = 1450;
   uint64_t table_version = first_version(), tunnel_version = first_version();
   std::optional<net::DnsTable> written_names;
