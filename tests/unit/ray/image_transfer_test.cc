@@ -90,6 +90,7 @@ struct Tie : NodeControl {
                                cluster::Completion completion) override {
     return client.request(name, body, std::move(completion));
   }
+  void set_network_facts(const std::string&, const std::string&) override {}
   void set_setting(const std::string&, const std::string&) override {}
   void ray_token(std::function<void(const std::string&, const std::string&)>) override {}
 };
