@@ -304,6 +304,9 @@ bool NetworkReconciler::drain_events() {
     if (answer.type == RTM_NEWNEIGH || answer.type == RTM_DELNEIGH) {
       auto header = answer.fixed<ndmsg>();  // the host's own neighbours come and go all the time
       concerns |= header && state.own_links.contains(header->ndm_ifindex);
+    } else if (answer.type == RTM_NEWADDR || answer.type == RTM_DELADDR) {
+      auto header = answer.fixed<ifaddrmsg>();  // IPv6's link-local ones, too
+      concerns |= !header || header->ifa_family != AF_INET6 || header->ifa_scope != RT_SCOPE_LINK;
     } else {
       concerns = true;
     }
