@@ -119,6 +119,7 @@ node vm0 status --wait 1m
 grep_quiet '^READY=1$' notified  # what systemd would be told
 equal "$(pid_of ray-ms-0)" "$before" "the head's container after kill -9 of its supervisor"
 kill -9 "$(cat "$T/vm1/pid")"
+wait_for 5 flock -n "$T/vm1/state/node.lock" true  # the kernel takes a moment to end it
 start_node vm1 --role worker --join "$lab_network.10" "${common[@]}"  # its certificate is enough now
 wait_for 60 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' status | grep -qE '^ray-wk-0 .* healthy'"
 node vm0 exec head sh -c 'python ~/ray/scripts/driver.py' >pi
