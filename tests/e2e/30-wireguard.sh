@@ -29,9 +29,8 @@ ip -n b addr add 10.9.0.2/24 dev kernel
 ip -n b addr add fd99::2/64 dev kernel
 ip -n b link set kernel mtu 1420 up
 serve_echo a; serve_echo b
-sleep 2  # python starts slowly here
-
-pass a 10.9.0.2; pass a fd99::2; pass b 10.9.0.1
+wait_for 30 pass a 10.9.0.2  # all starts slowly here
+pass a fd99::2; pass b 10.9.0.1
 equal "$(in_ns b wg show kernel endpoints | cut -f2)" 192.0.2.1:5100
 echo 'ok: we begin'
 
@@ -50,7 +49,7 @@ s.shutdown(socket.SHUT_WR); assert s.recv(32, socket.MSG_WAITALL) == h.digest(),
 PY
 background server-b in_ns b python3 transfer.py serve
 background server-a in_ns a python3 transfer.py serve
-sleep 2
+for ns in a b; do wait_for 30 in_ns "$ns" grep -q ':1C20 .* 0A ' /proc/net/tcp6; done  # 7200 listens
 in_ns a python3 transfer.py 10.9.0.2 64
 in_ns b python3 transfer.py 10.9.0.1 64
 in_ns a python3 transfer.py fd99::2 8

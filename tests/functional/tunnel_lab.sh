@@ -56,6 +56,8 @@ handshakes() { field "$1" '[.peers[].handshakes] | add'; }
 # wireguard_go NAME NAMESPACE KEY-NAME PORT ADDRESS PEER-KEY-NAME ALLOWED [ENDPOINT] [PRESHARED-KEY]
 wireguard_go() {
   local name=$1 ns=$2 key=$3 port=$4 address=$5 peer=$6 allowed=$7 endpoint=${8:-} preshared=${9:-}
+  rm -f "/var/run/wireguard/$name.sock"  # of one that was killed
+  on_exit "rm -f '/var/run/wireguard/$name.sock'"
   LOG_LEVEL=error background "go-$name" in_ns "$ns" "$WIREGUARD_GO" -f "$name"
   wait_for 10 test -S "/var/run/wireguard/$name.sock"
   { printf 'private_key=%s\nlisten_port=%s\npublic_key=%s\n' "$(key_hex "${secret_of[$key]}")" "$port" "$(key_hex "${public_of[$peer]}")"
