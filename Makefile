@@ -39,6 +39,7 @@ ifneq ($(filter default undefined,$(origin CXX)),)
 CXX := $(CXX_$(MODE))
 endif
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT_small_release := -Os
 OPT_release := -O2 -g1 -ffile-prefix-map=$(CURDIR)=.
 OPT_dev := -O0 -g1
 OPT_asan := -O1 -g1 $(SANITIZE)
@@ -63,6 +64,9 @@ LDLIBS := -larchive -lcurl -lcares -lnghttp2 -lssl -lcrypto -lisal -lzstd -lz -l
 CCACHE ?= $(if $(filter release,$(MODE)),,$(shell command -v ccache))
 export CCACHE_NOHASHDIR := 1
 COMPILE = $(CCACHE) $(CXX) $(CPPFLAGS) $(CXXFLAGS)
+# where nothing is hot, smaller is better: the binary is copied to every machine
+SMALL := cli cloud cluster fleet ray stitch
+small = $(if $(filter $(SMALL:%=src/%/%),$1),$(OPT_small_$(MODE)))
 
 # --- what there is ---
 SOURCES := $(sort $(shell find src -name '*.cc'))
@@ -89,12 +93,12 @@ deps-%:
 
 # --- objects, library, binary ---
 $(O)/flags: FORCE
-	@mkdir -p $(O); echo '$(COMPILE) $(LDFLAGS) $(LDLIBS)' | cmp -s - $@ || echo '$(COMPILE) $(LDFLAGS) $(LDLIBS)' >$@
+	@mkdir -p $(O); echo '$(COMPILE) $(OPT_small_$(MODE)) $(LDFLAGS) $(LDLIBS)' | cmp -s - $@ || echo '$(COMPILE) $(OPT_small_$(MODE)) $(LDFLAGS) $(LDLIBS)' >$@
 
 $(O)/obj/%.o: src/%.cc $(O)/flags | deps
 	$(call say,CXX,$<)
 	@mkdir -p $(@D)
-	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+	$(Q)$(COMPILE) $(call small,$<) -MMD -MP -c -o $@ $<
 
 # the one file that knows the version
 isal_version = $$(cut -d- -f1 $(DEPS_PREFIX)/.stamp-libisal)
