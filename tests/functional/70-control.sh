@@ -8,7 +8,7 @@ make_netns "$h" "$a" "$b"
 connect_netns "$h" 10.9.1.1/24 "$a" 10.9.1.2/24
 connect_netns "$h" 10.9.2.1/24 "$b" 10.9.2.2/24
 ask() { "$driver" ask "$T/hr" "$@"; }
-start_head() { background head ip netns exec "$h" "$driver" head "$T/h" "$T/hr" :7443 suspect=1500 down=4000; head_pid=$pid; wait_for 10 grep -q ready "$T/head.log"; }
+start_head() { rm -f "$T/head.log"; background head ip netns exec "$h" "$driver" head "$T/h" "$T/hr" :7443 suspect=1500 down=4000; head_pid=$pid; wait_for 10 grep -q ready "$T/head.log"; }
 start_worker() { local ns=$1 name=$2; shift 2; background "$name" ip netns exec "$ns" "$driver" worker "$T/$name" "$T/$name-r" "$@" heartbeat=300 backoff=500; }
 token() { rayctl --state-dir "$T/h" --run-dir "$T/hr" token create "$@"; }
 start_head
