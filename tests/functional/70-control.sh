@@ -74,7 +74,7 @@ wait_for 10 bash -c "$(declare -f status ask); driver=$driver T=$T; [ \"\$(statu
 grep_quiet 'is reached again after' "$T/wb.log"
 
 # kill -9 of a worker: the next one is the same node, without a token
-kill -9 "$worker_a"
+kill -9 "$worker_a"; wait "$worker_a" || true
 start_worker "$a" wa 10.9.1.1
 wait_for 10 grep -q 'view ray-wk-0 10.64.0.66' "$T/wa.log"
 grep_none 'rctl1\.' "$T/head.log"

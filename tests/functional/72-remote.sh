@@ -77,7 +77,7 @@ expect 0 as carl ps
 equal "$(openssl x509 -in "$T/head/cluster/ca.crt" -noout -issuer -ext basicConstraints | grep -c 'pathlen:0\|root of cluster')" 2
 
 # --- a restart of the head: claimed it stays ---
-kill -9 "$head_pid"
+kill -9 "$head_pid"; wait "$head_pid" || true
 start_head
 wait_for 20 as ann status
 expect 0 as ann nodes rm ray-wk-0
