@@ -18,6 +18,7 @@ declare -A known=(
   [hooks_stdin]='"(prestart|poststart)" hook'     # it wants "created" where later versions say "creating", and no version
   [hooks]='listed order'                           # it wants prestart hooks after start, as version 1.0.0 had it
   [prestart]='after the `start` operation'         # the same
+  [poststart]='after the user-specified process'   # it looks for what the process wrote, which may not have run yet
   [poststart_fail]='poststart hook fails'          # version 1.0: a warning; since 1.1: an error that ends the container
   [killsig]='send the specified signal'            # it deletes the container before its process died of the signal
   [start]='exit status 1'                          # starting a container without process: refused when it is created
