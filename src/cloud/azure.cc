@@ -18,15 +18,6 @@ constexpr const char* network = "2023-09-01";
 constexpr const char* resources = "2021-04-01";
 constexpr size_t calls_at_once = 16;
 
-std::string without_slash(std::string url) {
-  while (url.ends_with('/')) url.pop_back();
-  return url;
-}
-
-std::chrono::milliseconds pause_between(std::chrono::milliseconds usual) {
-  return std::min(usual, cloud_retry_policy().first * 2);
-}
-
 }  // namespace
 
 std::unique_ptr<Provider> open_azure(const ProviderOptions& options) {

@@ -127,10 +127,7 @@ std::vector<Booted> Azure::boot(const std::vector<MachineWant>& wants) {
     if (auto it = known.find(want.key); it != known.end())
       attempt.result.machine = it->second;
     else if (want.user_data.size() > user_data_limit())
-      attempt.result.error =
-          ProviderError(FailureKind::too_large, "let the machine fetch it",
-                        "cannot boot '{}': its user-data is {} bytes long, and Azure takes {}",
-                        printable(want.key), want.user_data.size(), user_data_limit());
+      attempt.result.error = too_large(want);
     attempts.push_back(std::move(attempt));
   }
   for (;;) {

@@ -336,9 +336,7 @@ std::vector<Booted> Amazon::boot(const std::vector<MachineWant>& all) {
     if (auto it = machines.find(want.key); it != machines.end()) {
       result[i].machine = it->second;
     } else if (want.user_data.size() > user_data_limit()) {
-      result[i].error = ProviderError(FailureKind::too_large, "let the machine fetch it",
-                                      "cannot boot '{}': its user-data is {} bytes long, and Amazon takes {}",
-                                      printable(want.key), want.user_data.size(), user_data_limit());
+      result[i].error = too_large(want);
     } else {
       wants.push_back(want);
       if (want.sizes.empty()) wants.back().sizes = {default_size()};

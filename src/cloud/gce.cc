@@ -22,21 +22,8 @@ std::string name_in(const Json& item, const std::string& doing) {
   return typed(FailureKind::transient, "type it again", doing, [&] { return item.at("name").string(); });
 }
 
-std::string last_part(const std::string& url) {
-  return url.substr(url.rfind('/') + 1);
-}
-
 std::string region_of(const std::string& zone) {
   return zone.substr(0, zone.rfind('-'));
-}
-
-std::string without_slash(std::string url) {
-  while (url.ends_with('/')) url.pop_back();
-  return url;
-}
-
-std::chrono::milliseconds pause_between(std::chrono::milliseconds usual) {
-  return std::min(usual, cloud_retry_policy().first * 2);
 }
 
 }  // namespace

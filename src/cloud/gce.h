@@ -27,6 +27,7 @@ std::string gce_cluster_label(const std::string& cluster);  // the value of labe
 // "" = Ubuntu for this architecture; PROJECT/FAMILY; NAME of an image of one's own; or a whole path.
 std::string gce_image(const std::string& wanted, const std::string& arch, const std::string& project);
 Machine gce_machine(const Json& instance);
+std::string last_part(const std::string& url);  // the name in the path of an object, which Google refers by
 // An error answer, or the `error` of an operation that is done.
 RestError gce_error(const std::string& doing, const HttpResponse& response);
 std::optional<RestError> gce_operation_error(const std::string& doing, const Json& operation);

@@ -143,10 +143,7 @@ std::vector<Booted> Google::boot(const std::vector<MachineWant>& wants) {
     if (auto it = known.find(want.key); it != known.end())
       attempt.result.machine = it->second;
     else if (want.user_data.size() > user_data_limit())
-      attempt.result.error =
-          ProviderError(FailureKind::too_large, "let the machine fetch it",
-                        "cannot boot '{}': its user-data is {} bytes long, and Google takes {}",
-                        printable(want.key), want.user_data.size(), user_data_limit());
+      attempt.result.error = too_large(want);
     else
       attempt.zones = want.zone.empty() ? in_order(zones(want.region), want.cluster) : std::vector{want.zone};
     attempts.push_back(std::move(attempt));

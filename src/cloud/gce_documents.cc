@@ -12,10 +12,6 @@ using nlohmann::json;
 
 namespace {
 
-std::string last_part(const std::string& url) {
-  return url.substr(url.rfind('/') + 1);
-}
-
 MachineState state_of(const std::string& status) {
   if (status == "PROVISIONING" || status == "STAGING") return MachineState::pending;
   if (status == "RUNNING" || status == "REPAIRING") return MachineState::running;
@@ -94,6 +90,10 @@ RestError error_of(const std::string& doing, const std::string& code, const std:
 }
 
 }  // namespace
+
+std::string last_part(const std::string& url) {
+  return url.substr(url.rfind('/') + 1);
+}
 
 std::string gce_cluster_label(const std::string& cluster) {
   return cloud_name("", cluster);

@@ -54,6 +54,12 @@ const Entry& entry(const std::string& name) {
 
 }  // namespace
 
+ProviderError Provider::too_large(const MachineWant& want) const {
+  return ProviderError(FailureKind::too_large, "let the machine fetch it",
+                       "cannot boot '{}': its user-data is {} bytes long, and {} takes {}",
+                       printable(want.key), want.user_data.size(), name(), user_data_limit());
+}
+
 std::string_view name_of(FailureKind kind) {
   switch (kind) {
     case FailureKind::capacity:

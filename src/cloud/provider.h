@@ -186,6 +186,8 @@ class Provider {
 
  protected:
   Provider() = default;
+  // Of a want whose user-data is beyond user_data_limit().
+  ProviderError too_large(const MachineWant& want) const;
 };
 
 struct ProviderOptions {

@@ -84,6 +84,15 @@ std::optional<Json> RestClient::find(const std::string& url, const std::string& 
   }
 }
 
+std::string without_slash(std::string url) {
+  while (url.ends_with('/')) url.pop_back();
+  return url;
+}
+
+std::chrono::milliseconds pause_between(std::chrono::milliseconds usual) {
+  return std::min(usual, cloud_retry_policy().first * 2);
+}
+
 std::string cloud_name(std::string_view prefix, std::string_view text, size_t longest) {
   std::string name(prefix);
   for (char c : text) {

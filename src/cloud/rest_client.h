@@ -61,6 +61,10 @@ class RestClient {
 
 std::optional<std::chrono::milliseconds> retry_after_of(const HttpResponse& response);
 
+std::string without_slash(std::string url);  // at its end
+// Between two looks at what takes a while: `usual`, and less where tests shorten the retries.
+std::chrono::milliseconds pause_between(std::chrono::milliseconds usual);
+
 // A name that clouds accept: [a-z][-a-z0-9]*, at most `longest` characters; other texts get a part of their
 // hash, so that different ones stay different.
 std::string cloud_name(std::string_view prefix, std::string_view text, size_t longest = 63);

@@ -70,6 +70,8 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   const std::string& encoded_delta(uint64_t from, uint64_t& to);
 
   // --- requests (control_server_requests.cc) ---
+  using Handler = std::function<void(Impl&, const Request&, const ChannelPtr&)>;
+  void on(std::string name, Access access, Handler handler);  // for as long as this lives
   void register_requests();
   void register_operator_requests();  // control_server_operators.cc
   void notify(const SessionPtr& session, const std::string& name, const Json& body);

@@ -9,16 +9,6 @@
 namespace rayctl::cluster {
 
 void ControlServer::Impl::register_operator_requests() {
-  std::weak_ptr<Impl> weak = weak_from_this();
-  auto on = [&](std::string name, Access access,
-                std::function<void(Impl&, const Request&, const ChannelPtr&)> handler) {
-    requests.on(std::move(name), access,
-                [weak, handler = std::move(handler)](const Request& request, const ChannelPtr& channel) {
-                  if (auto self = weak.lock()) return handler(*self, request, channel);
-                  channel->fail("the head's supervisor stops");
-                });
-  };
-
   on("operators", Access::admin, [](Impl& self, const Request&, const ChannelPtr& channel) {
     nlohmann::json list = nlohmann::json::array();
     for (const OperatorRecord& record : self.state.operators().list())

@@ -40,16 +40,16 @@ void ControlServer::Impl::remove_node(const std::string& name) {
     it->second->connection->close("the node was removed from the cluster");
 }
 
+void ControlServer::Impl::on(std::string name, Access access, Handler handler) {
+  requests.on(std::move(name), access,
+              [weak = weak_from_this(), handler = std::move(handler)](const Request& request,
+                                                                      const ChannelPtr& channel) {
+                if (auto self = weak.lock()) return handler(*self, request, channel);
+                channel->fail("the head's supervisor stops");
+              });
+}
+
 void ControlServer::Impl::register_requests() {
-  std::weak_ptr<Impl> weak = weak_from_this();
-  auto on = [&](std::string name, Access access,
-                std::function<void(Impl&, const Request&, const ChannelPtr&)> handler) {
-    requests.on(std::move(name), access,
-                [weak, handler = std::move(handler)](const Request& request, const ChannelPtr& channel) {
-                  if (auto self = weak.lock()) return handler(*self, request, channel);
-                  channel->fail("the head's supervisor stops");
-                });
-  };
   // Answers once what the handler changed is on the disk.
   auto when_durable = [](Impl& self, const ChannelPtr& channel, nlohmann::json answer) {
     self.durable([channel, answer = std::move(answer)] { channel->respond(answer); });

@@ -61,6 +61,22 @@ compare() {
   done
 }
 
+# round_trip_program: rtt.py, which answers (`serve`) or prints the median of 3,000 round trips to ADDRESS, in microseconds
+round_trip_program() {
+  cat >rtt.py <<'PY'
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+if sys.argv[1] == 'serve':
+    s.bind(('0.0.0.0', 7100))
+    while True:
+        data, who = s.recvfrom(100); s.sendto(data, who)
+s.connect((sys.argv[1], 7100)); s.settimeout(1); times = []
+for _ in range(3000):
+    begin = time.perf_counter(); s.send(b'x' * 64); s.recv(100); times.append(time.perf_counter() - begin)
+print(round(sorted(times)[1500] * 1e6, 1))
+PY
+}
+
 # bench_image: an image of two layers in the OCI layout src:1, made of the directories $IMAGE_DIRS, and a registry ($REGISTRY)
 bench_image() {
   local dir dirs

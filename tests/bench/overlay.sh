@@ -38,18 +38,7 @@ report 'overlay TCP, one stream' 'Gb/s' higher "$ours" 'VXLAN by hand' "$hand"
 report 'overlay TCP, one stream' 'Gb/s' higher "$ours" 'plain veth' "$veth"
 
 # round trips: 64 bytes of UDP, one at a time
-cat >rtt.py <<'PY'
-import socket, sys, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-if sys.argv[1] == 'serve':
-    s.bind(('0.0.0.0', 7100))
-    while True:
-        data, who = s.recvfrom(100); s.sendto(data, who)
-s.connect((sys.argv[1], 7100)); s.settimeout(1); times = []
-for _ in range(3000):
-    begin = time.perf_counter(); s.send(b'x' * 64); s.recv(100); times.append(time.perf_counter() - begin)
-print(round(sorted(times)[1500] * 1e6, 1))
-PY
+round_trip_program
 background r-ours in_c c1 python3 rtt.py serve
 background r-hand in_hand 1 python3 rtt.py serve
 sleep 0.5

@@ -2,13 +2,7 @@
 # Amazon against moto's server, unmodified: boot, list, terminate, sweep; spot, groups, tags, user-data; 1,000 machines.
 # timeout: 240
 source "$(dirname "$0")/common.sh"
-need_command python3 jq
-need moto
-venv=$("$top/tests/deps/python.sh" --prefix)
-port=$(free_port)
-background moto "$venv/bin/moto_server" -H 127.0.0.1 -p "$port"
-export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_EC2_METADATA_DISABLED=true RAYCTL_RETRY_MS=50
-wait_for 60 curl -sf "http://127.0.0.1:$port/moto-api/data.json" -o /dev/null
+source "$here/moto.sh"
 cloud=$RAYCTL_BUILD/drivers/cloud
 R=us-east-1
 amazon() { "$cloud" amazon "endpoint=http://127.0.0.1:$port" "$@"; }

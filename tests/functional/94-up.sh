@@ -2,14 +2,9 @@
 # `rayctl up` on moto: plan, boot, resume after a crash, scale, replace, down; others' machines; what is refused.
 # timeout: 400
 source "$(dirname "$0")/common.sh"
-need_command python3 jq
-need moto
-venv=$("$top/tests/deps/python.sh" --prefix)
-port=$(free_port)
-background moto "$venv/bin/moto_server" -H 127.0.0.1 -p "$port"
-export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_EC2_METADATA_DISABLED=true RAYCTL_RETRY_MS=50 XDG_CONFIG_HOME=$T/.config
-E=http://127.0.0.1:$port
-wait_for 60 curl -sf "$E/moto-api/data.json" -o /dev/null
+source "$here/moto.sh"
+export XDG_CONFIG_HOME=$T/.config
+E=$moto
 boto() { "$venv/bin/python" -c "
 import boto3, base64, sys
 ec2 = boto3.client('ec2', region_name='us-east-1', endpoint_url='$E')

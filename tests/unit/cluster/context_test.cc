@@ -2,8 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <thread>
-
 #include "cluster/claim.h"
 #include "cluster/operator_client.h"
 #include "control_fixture.h"
@@ -17,24 +15,6 @@ namespace {
 
 Context sample(const std::string& name, const Root& root) {
   return context_of_root(name, {"10.0.0.1", 7443}, root, "ann");
-}
-
-// A call that blocks, beside the loop that answers it; its error, empty when it worked.
-std::string beside(TestCluster& cluster, const std::function<void()>& work) {
-  std::string error;
-  std::atomic<bool> done{false};
-  std::thread thread([&] {
-    try {
-      work();
-    } catch (const std::exception& e) {
-      error = e.what();
-    }
-    done = true;
-  });
-  bool ended = cluster.until([&] { return bool(done); });
-  thread.join();
-  CHECK(ended);
-  return error;
 }
 
 }  // namespace
@@ -91,10 +71,10 @@ TEST_CASE("an operator by token: in, out with the token", "[context]") {
   HostPort head{"127.0.0.1", cluster.head.port};
   Token token = cluster.head.token(1, MemberRole::operator_);
   Context context;
-  CHECK(beside(cluster, [&] { context = join_as_operator("lab", head, token); }) == "");
+  CHECK(cluster.beside([&] { context = join_as_operator("lab", head, token); }) == "");
   CHECK(context.identity().identity.role == MemberRole::operator_);
   auto ask = [&](const std::string& name, const json& body) {
-    return beside(cluster, [&] { OperatorClient::dial(context).request(name, body); });
+    return cluster.beside([&] { OperatorClient::dial(context).request(name, body); });
   };
   CHECK(ask("nodes", json::object()) == "");
   // What an operator may not, and an admin may.
@@ -112,12 +92,12 @@ TEST_CASE("an operator by token: in, out with the token", "[context]") {
   CHECK_THROWS_WITH(join_as_operator("lab", head, worker), Contains("it is for role worker"));
   // Someone else's head gets no token.
   token.ca_pin = std::string(42, 'A') + "E";
-  CHECK_THAT(beside(cluster, [&] { join_as_operator("lab", head, token); }),
+  CHECK_THAT(cluster.beside([&] { join_as_operator("lab", head, token); }),
              Contains("its CA isn't the one that the token names"));
   TempDir dir;
   Context stranger = sample("lab", Root::create(join(dir.path(), "r")));
   stranger.head = format_host_port(head);
-  CHECK_THAT(beside(cluster, [&] { OperatorClient::dial(stranger); }), Contains("from another cluster"));
+  CHECK_THAT(cluster.beside([&] { OperatorClient::dial(stranger); }), Contains("from another cluster"));
 }
 
 TEST_CASE("an admin adds an operator by name, who renews and is cut off", "[context]") {
@@ -127,13 +107,12 @@ TEST_CASE("an admin adds an operator by name, who renews and is cut off", "[cont
   cluster.head.start();
   HostPort head{"127.0.0.1", cluster.head.port};
   Context admin;
-  CHECK(beside(cluster, [&] {
-          admin = join_as_operator("lab", head, cluster.head.token(1, MemberRole::admin));
-        }) == "");
+  CHECK(cluster.beside(
+            [&] { admin = join_as_operator("lab", head, cluster.head.token(1, MemberRole::admin)); }) == "");
   Context bob{
       .name = "bob", .head = admin.head, .cluster = {}, .certificate = {}, .key = make_key(), .root = {}};
   auto add = [&](const std::string& name) {
-    return beside(cluster, [&] {
+    return cluster.beside([&] {
       Json answer = OperatorClient::dial(admin).request(
           "operator.add", {{"name", name}, {"role", "operator"}, {"csr", make_csr(bob.key)}});
       bob.certificate = parse_certificate(answer.at("certificate").string(), "t");
@@ -147,7 +126,7 @@ TEST_CASE("an admin adds an operator by name, who renews and is cut off", "[cont
   Contexts().save(bob);
   std::string first = to_pem(bob.certificate);
   auto works = [&](Context& who) {
-    return beside(cluster, [&] { OperatorClient::dial(who).request("nodes", json::object()); });
+    return cluster.beside([&] { OperatorClient::dial(who).request("nodes", json::object()); });
   };
   CHECK(works(bob) == "");
   CHECK(to_pem(bob.certificate) == first);
@@ -159,16 +138,16 @@ TEST_CASE("an admin adds an operator by name, who renews and is cut off", "[cont
   CHECK(Contexts().load("bob").identity().not_after > wall_now() + std::chrono::hours(24 * 29));
   bob = Contexts().load("bob");
 
-  CHECK(beside(cluster, [&] {
-          OperatorClient client = OperatorClient::dial(bob);
-          OperatorClient::dial(admin).request("operator.remove", {{"name", "bob"}});
-          client.request("nodes", json::object());
-        }) != "");
+  CHECK(cluster.beside([&] {
+    OperatorClient client = OperatorClient::dial(bob);
+    OperatorClient::dial(admin).request("operator.remove", {{"name", "bob"}});
+    client.request("nodes", json::object());
+  }) != "");
   CHECK_THAT(works(bob), Contains("operator 'bob' was removed from this cluster"));
-  CHECK(beside(cluster, [&] {
-          Json all = OperatorClient::dial(admin).request("operators", json::object());
-          if (!all.at("operators").items().empty()) throw Error("bob is listed");
-        }) == "");
+  CHECK(cluster.beside([&] {
+    Json all = OperatorClient::dial(admin).request("operators", json::object());
+    if (!all.at("operators").items().empty()) throw Error("bob is listed");
+  }) == "");
   // A restart forgets none of it.
   cluster.head.stop();
   cluster.head.start();

@@ -1,12 +1,14 @@
 // A head and nodes in one process and one event loop, over real sockets on the loopback.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <catch2/catch.hpp>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/file.h"
@@ -113,6 +115,23 @@ struct TestCluster {
   }
   bool until(const std::function<bool()>& done, std::chrono::milliseconds time = std::chrono::seconds(30)) {
     return run_until(io, done, time);
+  }
+  // A call that blocks, beside the loop that answers it; its error, empty when it worked.
+  std::string beside(const std::function<void()>& work) {
+    std::string error;
+    std::atomic<bool> done{false};
+    std::thread thread([&] {
+      try {
+        work();
+      } catch (const std::exception& e) {
+        error = e.what();
+      }
+      done = true;
+    });
+    bool ended = until([&] { return bool(done); });
+    thread.join();
+    CHECK(ended);
+    return error;
   }
 };
 

@@ -41,22 +41,7 @@ struct Lab {
               oper = cluster::join_as_operator("o", head, for_operator);
             }) == "");
   }
-  std::string beside(const std::function<void()>& work) {
-    std::string error;
-    std::atomic<bool> done{false};
-    std::thread thread([&] {
-      try {
-        work();
-      } catch (const std::exception& e) {
-        error = e.what();
-      }
-      done = true;
-    });
-    bool ended = cluster.until([&] { return bool(done); });
-    thread.join();
-    CHECK(ended);
-    return error;
-  }
+  std::string beside(const std::function<void()>& work) { return cluster.beside(work); }
   oci::Store head_store() const { return oci::Store(join(cluster.head.paths.state_dir, "store")); }
 };
 
