@@ -86,6 +86,7 @@ equal "$(handshakes ta)" "$before"
 
 # the link is deleted: it is made again at once (addresses and routes are the supervisor's)
 made=$(field ta .links_made)
+ip -n a route add unreachable 10.9.0.0/24 metric 4294967295  # so is this: the link's own route goes with the link
 ip -n a link del ta
 canary
 wait_for 2 ip -n a link show ta
