@@ -121,7 +121,9 @@ equal "$(pid_of ray-ms-0)" "$before" "the head's container after kill -9 of its 
 kill -9 "$(cat "$T/vm1/pid")"
 wait_for 5 flock -n "$T/vm1/state/node.lock" true  # the kernel takes a moment to end it
 start_node vm1 --role worker --join "$lab_network.10" "${common[@]}"  # its certificate is enough now
-wait_for 60 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' status | grep -qE '^ray-wk-0 .* healthy'"
+on_vm1() { node vm1 ps -o json | python3 -c "import json, sys; print(json.load(sys.stdin)[0]['$1'])"; }  # workers are numbered as they come
+wait_for 30 on_vm1 node
+wait_for 60 bash -c "'$RAYCTL' --run-dir '$T/vm0/run' status | grep -qE '^$(on_vm1 node) .* healthy'"
 node vm0 exec head sh -c 'python ~/ray/scripts/driver.py' >pi
 grep_quiet '^Pi is approximately 3\.1[34]' pi
 
@@ -150,7 +152,7 @@ grep_quiet "another 'rayctl node' uses '$T/vm0/state'" "$T/err"
 groups=$(node vm0 status -o json | python3 -c 'import json, sys; print(*[n["id"][:12] for n in json.load(sys.stdin)["nodes"]])')
 on_vm vm2 "$RAYCTL" --state-dir "$T/vm2/state" --run-dir "$T/vm2/run" node reset --yes
 [ ! -e "$T/vm2/state" ] && [ ! -e "$T/vm2/run" ] || fail 'node reset left something'
-equal "$(ls "$T/vm1/state/store/holds")" "container-$(container_of ray-wk-0 | cut -c 1-12)" 'what a running container holds'
+equal "$(ls "$T/vm1/state/store/holds")" "container-$(on_vm1 id | cut -c 1-12)" 'what a running container holds'
 on_vm vm1 "$RAYCTL" --state-dir "$T/vm1/state" --run-dir "$T/vm1/run" node stop
 equal "$(ls "$T/vm1/state/store/holds")" '' 'what a stopped node holds'
 for vm in vm1 vm0; do stop_node $vm; done
