@@ -13,6 +13,7 @@ std::vector<Command> all_commands() {
       cp_command(),
       daemon_command(),
       dashboard_command(),
+      deploy_command(),
       down_command(),
       exec_command(),
       get_command(),

@@ -12,6 +12,7 @@ Command context_command();
 Command cp_command();
 Command daemon_command();
 Command dashboard_command();
+Command deploy_command();
 Command down_command();
 Command exec_command();
 Command get_command();

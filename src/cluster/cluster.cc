@@ -265,13 +265,16 @@ std::map<std::string, std::vector<Member>> label_members(const ClusterView& view
 
 std::vector<Name> names(const ClusterView& view) {
   std::vector<Name> all;
+  std::map<std::string, std::vector<Member>> labels = label_members(view);
   for (const auto& [id, node] : view.nodes) {
     if (!node.present()) continue;
-    all.push_back({node.name, node.address, id});
+    // A label may be named like a node: the name is then where its container is.
+    auto label = labels.find(node.name);
+    if (label == labels.end() || label->second.empty()) all.push_back({node.name, node.address, id});
     if (node.role == MemberRole::head) all.push_back({"head", node.address, id});
     for (const auto& [name, address] : node.names) all.push_back({name, address, id});
   }
-  for (const auto& [label, members] : label_members(view)) {
+  for (const auto& [label, members] : labels) {
     bool any = std::any_of(members.begin(), members.end(), [](const Member& m) { return m.healthy; });
     for (const Member& member : members)
       if (member.healthy || !any) all.push_back({label, member.address, member.node});

@@ -211,8 +211,8 @@ void Channel::consumed(size_t bytes) {
 void Channel::respond(const nlohmann::json& body) {
   if (state_ != State::open || side_ != Side::answers) return;
   std::string text = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > max_message_size)
-    return fail(fmt::format("the answer is larger than {} bytes", max_message_size));
+  if (text.size() > max_request_size)
+    return fail(fmt::format("the answer is larger than {} bytes", max_request_size));
   queue(FrameType::response, std::move(text));
   answered();
 }

@@ -286,10 +286,10 @@ ChannelPtr Connection::request(std::string_view name, const nlohmann::json& body
                                std::optional<std::chrono::milliseconds> timeout) {
   auto channel = std::make_shared<Channel>(weak_from_this(), next_channel_, Channel::Side::asks);
   std::string text = nlohmann::json{{"name", name}, {"body", body}}.dump();
-  if (closed_ || closing_ || text.size() > max_message_size) {
+  if (closed_ || closing_ || text.size() > max_request_size) {
     std::string reason = closed_ || closing_
                              ? "the connection is closed"
-                             : fmt::format("the request is larger than {} bytes", max_message_size);
+                             : fmt::format("the request is larger than {} bytes", max_request_size);
     channel->state_ = Channel::State::closed;
     later([completion = std::move(completion), reason] { completion({.error = reason}); });
     return channel;
@@ -450,7 +450,7 @@ void Connection::shut(const std::string& reason) {
 void Connection::admit(Peer peer) {
   peer_ = std::move(peer);
   greeted_ = true;
-  reader_.limit(0);
+  reader_.limit(peer_.kind == Peer::Kind::node ? max_message_size : 0);
 }
 
 std::optional<CertificateInfo> Connection::certificate() const {

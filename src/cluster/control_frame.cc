@@ -22,9 +22,10 @@ size_t max_payload(FrameType type) {
   switch (type) {
     case FrameType::hello:
     case FrameType::notify:
+      return max_message_size;
     case FrameType::request:
     case FrameType::response:
-      return max_message_size;
+      return max_request_size;
     case FrameType::failure:
     case FrameType::cancel:
     case FrameType::goodbye:

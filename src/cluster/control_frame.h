@@ -29,7 +29,9 @@ enum class FrameType : uint8_t {
 
 constexpr size_t frame_header_size = 8;
 constexpr size_t max_data_size = 16 << 10;      // one TLS record: a long stream delays nobody for longer
-constexpr size_t max_message_size = 256 << 10;  // JSON of hello, notify, request, response
+constexpr size_t max_message_size = 256 << 10;  // JSON of hello, notify; of all that a node sends to its head
+constexpr size_t max_request_size =
+    8 << 20;  // JSON of request, response: a deployment of thousands of containers
 constexpr size_t max_event_size = 4 << 10;
 constexpr size_t max_text_size = 16 << 10;      // failure, cancel, goodbye
 constexpr size_t max_greeting_size = 32 << 10;  // any frame before the other side is known

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,7 @@ class ControlServer {
   const ClusterView& view() const;
   void set_own_names(const std::map<std::string, std::string>& names);  // of the head's own containers
   void set_setting(const std::string& key, const std::string& value);   // of the cluster, for every node
+  void set_policy(const std::optional<Policy>& policy);                 // of a deployment, for every node
   void set_own_facts(NodeFacts facts);  // e.g. a new underlay address or MAC (id and role are filled in)
 
   struct Counters {

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <map>
 
+#include "base/error.h"
+
 namespace rayctl::ray {
 
 namespace {
@@ -33,6 +35,13 @@ std::vector<std::string> container_argv(const ContainerInputs& in) {
   std::vector<std::string> argv = in.image.entrypoint;
   if (in.entrypoint)
     argv = in.entrypoint->empty() ? std::vector<std::string>{} : std::vector<std::string>{*in.entrypoint};
+  if (in.plain) {
+    argv = in.image.entrypoint;  // the node's own setting is for Ray's image
+    const std::vector<std::string>& command = in.plain->command.empty() ? in.image.cmd : in.plain->command;
+    argv.insert(argv.end(), command.begin(), command.end());
+    if (argv.empty()) throw Error("cannot make the container: neither it nor its image has a command");
+    return argv;
+  }
   argv.push_back(in.image_has_run ? "run" : run_path);
   argv.push_back(std::string(cluster::role_name(in.ray.role)));
   return argv;
@@ -42,17 +51,19 @@ std::vector<std::string> container_environment(const ContainerInputs& in) {
   return merge_environment({{std::string("PATH=") + default_path, "HOME=" + in.home},
                             in.image.env,
                             {"HOSTNAME=" + in.id.substr(0, 12)},
-                            ray_environment(in.ray)});
+                            in.plain ? in.plain->env : ray_environment(in.ray)});
 }
 
 std::vector<run::Bind> container_binds(const ContainerInputs& in) {
-  return {
+  std::vector<run::Bind> binds = {
       {in.files.hosts, "/etc/hosts", false},
       {in.files.resolv_conf, "/etc/resolv.conf", false},
       {in.files.hostname, "/etc/hostname", false},
-      {in.files.ray_token, token_path, true},
-      {in.init_binary, run_path, true},
   };
+  if (in.plain) return binds;
+  binds.push_back({in.files.ray_token, token_path, true});
+  binds.push_back({in.init_binary, run_path, true});
+  return binds;
 }
 
 run::Defaults container_defaults(const ContainerInputs& in) {

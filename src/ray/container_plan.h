@@ -15,6 +15,12 @@ struct ContainerFiles {
   std::string hosts, resolv_conf, hostname, ray_token;
 };
 
+// A container that isn't Ray's: any image, any command.
+struct PlainContainer {
+  std::vector<std::string> command;  // in place of the image's CMD; empty: that one
+  std::vector<std::string> env;      // K=V
+};
+
 struct ContainerInputs {
   oci::ImageConfig image;
   std::vector<std::string> lowerdirs;  // bottom first, with the mount points' layer
@@ -22,8 +28,9 @@ struct ContainerInputs {
   bool image_has_run = false;             // `run` is on the image's own PATH
   std::optional<std::string> entrypoint;  // replaces the image's; "" drops it
   RayNode ray;
-  std::string id;  // 64 hex digits; the first 12 are the host name
-  run::User user;  // the image's, as its own passwd resolves it
+  std::optional<PlainContainer> plain = {};  // then of `ray` only the address and resources count
+  std::string id;                            // 64 hex digits; the first 12 are the host name
+  run::User user;                            // the image's, as its own passwd resolves it
   std::string home;
   ContainerFiles files;
   std::string init_binary;  // the sealed copy, on the host
@@ -33,7 +40,8 @@ struct ContainerInputs {
 
 constexpr const char* run_path = "/.rayctl/run";  // rayctl's own `run`, for images without one
 
-// argv of the container's process, below init: ENTRYPOINT, then `run head|worker`.
+// argv of the container's process, below init: ENTRYPOINT, then `run head|worker`; of a plain one its
+// command. Throws when there is none.
 std::vector<std::string> container_argv(const ContainerInputs& inputs);
 
 // The image's variables, then ours, then HOME and PATH when neither set them; a later value replaces an

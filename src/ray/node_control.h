@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -12,11 +13,14 @@
 #include "cluster/cluster.h"
 #include "cluster/control_connection.h"
 #include "ray/node_config.h"
+#include "ray/placement.h"
 #include "ray/report.h"
 
 namespace rayctl::ray {
 
 struct ControlEvents {
+  // Head: what its own node is to run of a deployment. (Others get the request "containers.assign".)
+  std::function<void(const std::optional<std::vector<Assigned>>& assignment)> on_assigned = {};
   // The view is complete for the first time (this node has its name, subnet and address), or it changed.
   std::function<void(const cluster::ClusterView& view)> on_view = {};
   std::function<void()> on_connected = {};                           // worker
@@ -45,6 +49,8 @@ class NodeControl {
                                        cluster::Completion completion) = 0;
   // What others must know of this node anew; an empty text stays as it was.
   virtual void set_network_facts(const std::string& underlay, const std::string& public_key) = 0;
+  // Names "N.LABEL" of this node's containers -> their addresses; all of them.
+  virtual void set_names(const std::map<std::string, std::string>& names) = 0;
   // Head: a setting of the cluster that every node sees.
   virtual void set_setting(const std::string& key, const std::string& value) = 0;
   // Ray's own token: made once by the head, asked for by workers.

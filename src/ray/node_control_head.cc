@@ -19,6 +19,7 @@
 #include "net/address_plan.h"
 #include "net/node_network.h"
 #include "net/wireguard_key.h"
+#include "ray/deployment_keeper.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
 
@@ -30,6 +31,7 @@ namespace asio = boost::asio;
 
 constexpr std::chrono::milliseconds probe_interval{5000};
 constexpr size_t witness_count = 3;
+constexpr std::chrono::milliseconds assign_timeout{10000};
 constexpr auto first_token_lifetime = std::chrono::hours(1);
 
 // The pool is chosen when the cluster is made; a later start only checks that nothing on the host took it.
@@ -94,7 +96,10 @@ class HeadControl : public NodeControl {
     info("cluster {}: control API on port {}", state_->cluster().id, server_->port());
     // Whoever claimed the head has given its workers their tokens already.
     if (state_->created() && config_.claim_token_file.empty()) announce_token();
-    boost::asio::post(io_, [this] { events_.on_view(server_->view()); });
+    boost::asio::post(io_, [this] {
+      events_.on_view(server_->view());
+      keeper_->start();
+    });
     probe_suspects();
   }
 
@@ -133,6 +138,8 @@ class HeadControl : public NodeControl {
     if (!public_key.empty()) facts_.public_key = public_key;
     server_->set_own_facts(facts_);
   }
+
+  void set_names(const std::map<std::string, std::string>& names) override { server_->set_own_names(names); }
 
   void set_setting(const std::string& key, const std::string& value) override {
     server_->set_setting(key, value);
@@ -176,10 +183,53 @@ class HeadControl : public NodeControl {
     cluster::ServerCallbacks callbacks;
     callbacks.on_view = [this](const cluster::ClusterView& view, const std::set<std::string>&) {
       events_.on_view(view);
+      keeper_->view_changed();
     };
     callbacks.on_report = [this](const std::string& id, const Json& report) { take_report(id, report); };
     server_ = std::make_unique<cluster::ControlServer>(io_, *state_, requests_, server_config_,
                                                        std::move(callbacks));
+    keeper_ = std::make_unique<DeploymentKeeper>(io_, cluster::cluster_directory(paths_), keeper_links());
+    serve_deployments();
+  }
+
+  void serve_deployments() {
+    requests_.on("deployment.set", cluster::Access::operate,
+                 [this](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                   std::optional<stitch::Deployment> deployment;
+                   if (auto wanted = request.body.find("deployment"))
+                     deployment = stitch::deployment_from_json(wanted->raw().dump(), "deployment");
+                   keeper_->set(std::move(deployment));
+                   channel->respond(keeper_->describe());
+                 });
+    requests_.on("deployment.get", cluster::Access::operate,
+                 [this](const cluster::Request&, const cluster::ChannelPtr& channel) {
+                   channel->respond(keeper_->describe());
+                 });
+  }
+
+  DeploymentKeeper::Links keeper_links() {
+    DeploymentKeeper::Links links;
+    links.view = [this] { return server_->view(); };
+    links.reached = [this](const std::string& id) { return connected(id); };
+    links.tell = [this](const std::string& id, const std::optional<std::vector<Assigned>>& list,
+                        std::function<void(bool)> done) {
+      if (id == state_->self().id) {
+        events_.on_assigned(list);
+        return done(true);
+      }
+      nlohmann::json body = {{"containers", list ? to_json(*list) : nlohmann::json()}};
+      server_->request(
+          id, "containers.assign", body,
+          [this, id, done = std::move(done)](const cluster::Reply& reply) {
+            if (!reply.ok()) debug("node '{}' didn't take its containers: {}", name_of(id), reply.error);
+            done(reply.ok());
+          },
+          assign_timeout);
+    };
+    links.changed = [this](const std::optional<stitch::Deployment>& deployment) {
+      server_->set_policy(deployment ? std::optional(policy_of(*deployment)) : std::nullopt);
+    };
+    return links;
   }
 
   void claimed() {
@@ -260,6 +310,7 @@ class HeadControl : public NodeControl {
   std::string ray_token_;
   std::optional<NodeReport> report_;  // this node's own, the last one
   std::unique_ptr<cluster::ControlServer> server_;
+  std::unique_ptr<DeploymentKeeper> keeper_;
   std::map<std::string, NodeReport> reports_;
   asio::steady_timer probe_timer_;
   std::mt19937 random_{std::random_device{}()};

@@ -39,6 +39,7 @@ std::vector<PlacedContainer> all_containers(const RequestContext& context) {
     auto report = context.control.reports().find(node->id);
     if (report == context.control.reports().end() || !report->second.container) continue;
     all.push_back({node->name, node->role, *report->second.container});
+    for (const ContainerReport& other : report->second.others) all.push_back({node->name, node->role, other});
   }
   return all;
 }
@@ -113,26 +114,29 @@ void wait_for_whole(const std::shared_ptr<RequestContext>& context, const cluste
   (*look)();
 }
 
-// Runs `own` when the target is this node's container, else passes the request on to its node.
+// Runs `own` when the target is one of this node's containers, else passes the request on to its node.
 void route(const std::shared_ptr<RequestContext>& context, const cluster::Request& request,
-           const cluster::ChannelPtr& channel, const std::function<void()>& own) {
+           const cluster::ChannelPtr& channel, const std::function<void(RayUnit& unit)>& own) {
   const cluster::Node* self = context->control.self();
   if (!self) throw Error("cannot look for containers: this node hasn't joined its cluster yet");
   std::string target = request.body.at("target").string();
-  // From the head the target is resolved already.
   std::vector<PlacedContainer> all = all_containers(*context);
   const PlacedContainer& found = find_container(all, target);
-  if (found.node == self->name) return own();
+  if (found.node == self->name) return own(context->units.of_container(found.container.id));
   cluster::ClusterView view = context->control.view();
   const cluster::Node* node = cluster::find_node(view, found.node);
   if (!node) throw Error("cannot find node '{}'", found.node);
-  context->control.forward(node->id, channel, request.name, request.body.raw());
+  nlohmann::json body = request.body.raw();
+  body["target"] = found.container.id;  // a node's name may mean another there
+  context->control.forward(node->id, channel, request.name, body);
 }
 
-void answer_id(const RequestContext& context, const cluster::ChannelPtr& channel, const std::string& error) {
-  if (!error.empty()) return channel->fail(error);
-  const auto& container = context.unit.report().container;
-  channel->respond({{"id", container ? container->id : ""}});
+RayUnit::Done answer_id(const RayUnit& unit, const cluster::ChannelPtr& channel) {
+  const auto& container = unit.report().container;
+  return [channel, id = container ? container->id : ""](const std::string& error) {
+    if (!error.empty()) return channel->fail(error);
+    channel->respond({{"id", id}});
+  };
 }
 
 }  // namespace
@@ -182,18 +186,18 @@ void register_node_requests(cluster::RequestTable& requests, const std::shared_p
               });
   requests.on("logs", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
-                route(context, request, channel, [&] { context->unit.logs(request.body, channel); });
+                route(context, request, channel, [&](RayUnit& unit) { unit.logs(request.body, channel); });
               });
   requests.on("exec", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
-                route(context, request, channel, [&] { context->unit.exec(request.body, channel); });
+                route(context, request, channel, [&](RayUnit& unit) { unit.exec(request.body, channel); });
               });
   requests.on("dial", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
                 uint64_t port = request.body.at("port").size();
                 if (port < 1 || port > 65535) throw Error("cannot connect to port {}: not a port", port);
-                route(context, request, channel, [&] {
-                  const auto& container = context->unit.report().container;
+                route(context, request, channel, [&](RayUnit& unit) {
+                  const auto& container = unit.report().container;
                   if (!container || container->state != ContainerState::running)
                     throw Error("cannot connect: the container isn't running ('rayctl status' says why)");
                   serve_dial(context->io, container->address, static_cast<uint16_t>(port), channel);
@@ -210,17 +214,19 @@ void register_node_requests(cluster::RequestTable& requests, const std::shared_p
               });
   requests.on("stop", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
-                route(context, request, channel, [&] {
-                  context->unit.stop(
-                      [context, channel](const std::string& error) { answer_id(*context, channel, error); });
-                });
+                route(context, request, channel, [&](RayUnit& unit) { unit.stop(answer_id(unit, channel)); });
               });
   requests.on("restart", cluster::Access::operate,
               [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
-                route(context, request, channel, [&] {
-                  context->unit.restart(
-                      [context, channel](const std::string& error) { answer_id(*context, channel, error); });
-                });
+                route(context, request, channel,
+                      [&](RayUnit& unit) { unit.restart(answer_id(unit, channel)); });
+              });
+  // From the head: what this node is to run of a deployment; null: its own Ray again.
+  requests.on("containers.assign", cluster::Access::admin,
+              [context](const cluster::Request& request, const cluster::ChannelPtr& channel) {
+                auto list = request.body.find("containers");
+                context->units.assign(list ? Assignment(parse_assigned_list(*list)) : std::nullopt);
+                channel->respond(nlohmann::json::object());
               });
   requests.on("node.stop", cluster::Access::admin,
               [context](const cluster::Request&, const cluster::ChannelPtr& channel) {

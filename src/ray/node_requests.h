@@ -8,7 +8,7 @@
 #include "ray/jobs.h"
 #include "ray/node_control.h"
 #include "ray/node_net.h"
-#include "ray/ray_unit.h"
+#include "ray/unit_set.h"
 
 namespace rayctl::ray {
 
@@ -16,7 +16,7 @@ struct RequestContext {
   boost::asio::io_context& io;
   Jobs& jobs;
   NodeControl& control;
-  RayUnit& unit;
+  UnitSet& units;
   NodeNet& net;
   std::function<void()> shut_down;  // "node.stop": end the supervisor
 };

@@ -20,6 +20,7 @@
 #include "ray/unit_exec.h"
 #include "ray/unit_logs.h"
 #include "ray/unit_make.h"
+#include "ray/unit_place.h"
 #include "run/lifecycle.h"
 #include "run/restart.h"
 
@@ -47,12 +48,7 @@ cluster::WallTime seconds_of(run::WallClock::time_point time) {
 struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   explicit State(UnitHost unit_host)
       : host(std::move(unit_host)), retry_timer(host.io), health_timer(host.io), watch(host.io) {
-    const Resources& r = host.config.resources;
-    report = first_report(cluster::wall_now());
-    report.memory = r.memory;
-    report.shm_size = r.shm_size;
-    report.cpus = r.cpus;
-    report.rayctl_version = std::string(version());
+    report = fresh_report(host.config.resources);
   }
 
   // --- the report ---
@@ -67,8 +63,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
-    if (report.stage != stage) pass_to(report, stage, cluster::wall_now());
     if (!error.empty() && error != report.error) warn("{}", error);
+    note_stage(report, stage);
     report.detail = detail;
     report.error = error;
     if (stage == Stage::healthy) report.log_tail.clear();
@@ -79,7 +75,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     if (!record) return report.container.reset();
     ContainerReport& c = report.container ? *report.container : report.container.emplace();
     c.id = record->id;
-    c.name = "ray";
+    c.name = place.name;
+    c.checked = !place.plain;
     c.image = record->image;
     c.command = record->command;
     c.address = record->address;
@@ -95,28 +92,13 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   // --- from nothing to a container that runs ---
   void begin(const cluster::ClusterView& view, const cluster::Node& self, const std::string& token) {
     begun = true;
-    place.config = host.config;
-    place.node_name = self.name;
-    place.image = host.config.image.empty() ? view.cluster.image : host.config.image;
+    place = unit_place(host.config, view, self, host.assigned);
     place.ray_token = token;
     place.cgroup = containers_cgroup(host.paths.run_dir, self.id);
     place.sealed_binary = host.sealed_binary;
-    RayNode& ray = place.ray;
-    ray.role = self.role;
-    ray.address = self.address;
-    ray.head_name = view.cluster.prefix + "-ms-0.q";
-    for (const auto& [id, node] : view.nodes)
-      if (node.role == cluster::MemberRole::head) ray.head_name = node.name + ".q";
-    for (uint32_t i = 0; i < view.cluster.workers; ++i)
-      ray.worker_names.push_back(fmt::format("{}-wk-{}.q", view.cluster.prefix, i));
-    ray.job = host.config.job;
-    ray.stop_grace = host.config.stop_grace;
-    ray.resources = host.config.resources;
-    ray.env = host.config.env;
-    place.key = unit_key(host.config, ray, place.image);
     view_changed(view);
-    job<Found>([paths = host.paths, key = place.key,
-                grace = stop_grace()] { return adopt_or_clear(paths, key, grace); },
+    job<Found>([paths = host.paths, unit = place.unit, key = place.key,
+                grace = stop_grace()] { return adopt_or_clear(paths, unit, key, grace); },
                [this](Found found) {
                  record = std::move(found.record);
                  if (!record) return obtain();
@@ -124,7 +106,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
                  if (found.running) {
                    info("container {}: taken over", record->id.substr(0, 12));
                    run::RunState state = container->state();
-                   host.net.attach(record->id, state.init ? state.init->pid : 0);
+                   host.net.attach(record->id, state.init ? state.init->pid : 0, address_place());
                    return running();
                  }
                  if (record->stopped) return stopped();
@@ -136,6 +118,11 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     if (want_stop) return stopped();
     set_stage(Stage::pulling, place.image, report.stage == Stage::pulling ? report.error : "");
     waits_for_image = false;
+    busy = true;
+    host.gate.enter(place.image, [self = shared_from_this()] { self->pull(); });
+  }
+
+  void pull() {
     auto progress = [&io = host.io, unit = weak_from_this()](int percent) {
       asio::post(io, [unit, percent] {
         if (auto self = unit.lock()) self->pulled(percent);
@@ -146,8 +133,11 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
                     [this](ReadyImage image) {
                       pull_failures = 0;
                       make(std::move(image));
+                      host.gate.leave(place.image);
                     },
                     [this](const std::string& error) {
+                      host.gate.leave(place.image);
+                      if (want_stop) return stopped();
                       auto delay = std::min<std::chrono::seconds>(
                           pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
                       waits_for_image = true;
@@ -188,7 +178,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     ended_by_us = false;
     try {
       save_unit(host.paths, *record);
-      host.net.attach(record->id);
+      host.net.attach(record->id, 0, address_place());
     } catch (const Error& e) {
       return start_failed(e.message());
     }
@@ -220,8 +210,9 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     c.oom_killed = false;
     if (state.started) c.started = seconds_of(*state.started);
     if (state.init) c.pid = state.init->pid;
-    set_stage(Stage::starting_ray, "", report.error);
-    if (place.ray.role == cluster::MemberRole::head && host.on_head_start)
+    c.healthy = place.plain.has_value();  // it runs: more isn't asked of it
+    set_stage(place.plain ? Stage::healthy : Stage::starting_ray, "", place.plain ? "" : report.error);
+    if (!place.plain && place.ray.role == cluster::MemberRole::head && host.on_head_start)
       host.on_head_start(fmt::format("{}-{}", record->id.substr(0, 12), record->restarts));
     if (int fd = container->watch_fd(); fd >= 0) {
       watch.assign(fd);
@@ -232,6 +223,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     } else {
       return container_ended();  // it was quicker than we are
     }
+    if (want_stop) return end_container(stop_grace());  // asked for while it was being started
+    if (place.plain) return;
     judge = {};
     last_well = std::chrono::steady_clock::now();
     look();
@@ -260,7 +253,9 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     c.oom_killed = exit.oom;
     c.finished = seconds_of(exit.finished);
     if (stays_down) return stopped();
-    std::string why = exit.error.empty() ? fmt::format("Ray ended: {}", run::describe(exit)) : exit.error;
+    std::string why = exit.error.empty()
+                          ? fmt::format("{} ended: {}", place.plain ? place.name : "Ray", run::describe(exit))
+                          : exit.error;
     report.log_tail = telling_lines(log_tail(container->path(), tail_lines));
     auto decision = run::decide_restart({}, history, exit, random());
     if (ended_by_us || !decision) decision = run::RestartDecision{.delay = 0ms, .history = history};
@@ -327,7 +322,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   void view_changed(const cluster::ClusterView& view) {
     auto setting = view.cluster.settings.find(head_start_setting);
     std::string start = setting == view.cluster.settings.end() ? "" : setting->second;
-    if (start.empty() || start == head_start) return;
+    if (place.plain || start.empty() || start == head_start) return;
     head_start = start;
     if (place.ray.role == cluster::MemberRole::head || !record || !report.container) return;
     bool runs = report.container->state == ContainerState::running;
@@ -375,10 +370,35 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   void stopped() {
+    if (retired) return remove();
     if (record) host.net.detach(record->id);  // a start makes its namespace anew
     describe_container(ContainerState::stopped);
     set_stage(Stage::stopped);
     for (Done& done : std::exchange(waiters, {})) done("");
+  }
+
+  void retire(Done done) {
+    want_stop = true;
+    retired = std::move(done);
+    stop_looking();
+    if (runs()) return end_container(stop_grace());
+    retry_timer.cancel();
+    if (!busy) stopped();
+  }
+
+  void remove() {
+    if (std::exchange(removing, true)) return;
+    job<bool>(
+        [paths = host.paths, record = record] {
+          if (record) run::ContainerDir::open(containers_directory(paths), record->id).remove();
+          return true;
+        },
+        [this](bool) { removed(""); }, [this](const std::string& error) { removed(error); });
+  }
+
+  void removed(const std::string& error) {
+    if (record) host.net.detach(record->id);
+    if (retired) retired(error);
   }
 
   void restart(Done done) {
@@ -397,6 +417,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   // --- helpers ---
+  uint32_t address_place() const { return host.assigned ? host.assigned->place : 0; }
+
   template <class T>
   void job(std::function<T()> work, std::function<void(T)> then,
            std::function<void(const std::string&)> failed = {}) {
@@ -441,9 +463,10 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   std::chrono::steady_clock::time_point last_well{}, last_percent{};
   std::vector<Done> waiters;
   std::mt19937_64 generator{std::random_device{}()};  // spreads probes and restarts
+  Done retired;  // set: this unit ends for good
   int pull_failures = 0;
   bool begun = false, busy = false, want_stop = false, ended_by_us = false, was_healthy = false,
-       waits_for_image = false;
+       waits_for_image = false, removing = false;
 };
 
 RayUnit::RayUnit(UnitHost host) : state_(std::make_shared<State>(std::move(host))) {}
@@ -478,6 +501,9 @@ void RayUnit::stop(Done done) {
 }
 void RayUnit::restart(Done done) {
   state_->restart(std::move(done));
+}
+void RayUnit::retire(Done done) {
+  state_->retire(std::move(done));
 }
 
 void RayUnit::exec(const Json& body, const cluster::ChannelPtr& channel) {

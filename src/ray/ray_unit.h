@@ -1,9 +1,10 @@
-// The node's Ray container: pulled, made, started, watched, restarted, adopted again after the supervisor's
-// own end.
+// One container of the node, its own Ray or one of a deployment: pulled, made, started, watched, restarted,
+// adopted again after the supervisor's own end.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/paths.h"
@@ -13,6 +14,8 @@
 #include "ray/jobs.h"
 #include "ray/node_config.h"
 #include "ray/node_net.h"
+#include "ray/placement.h"
+#include "ray/pull_gate.h"
 #include "ray/report.h"
 
 namespace rayctl::ray {
@@ -22,13 +25,15 @@ struct UnitHost {
   boost::asio::io_context& io;
   Jobs& jobs;
   NodeNet& net;
+  PullGate& gate;
   Paths paths;
   NodeConfig config;
   std::string sealed_binary;
   std::shared_ptr<ImageAccess> images;
   std::function<void(const NodeReport&)> on_report;  // something changed
+  std::optional<Assigned> assigned = {};             // empty: the node's own Ray
   // The head's Ray was started: `start` names this start of it. Workers of an earlier one must start anew.
-  std::function<void(const std::string& start)> on_head_start;
+  std::function<void(const std::string& start)> on_head_start = {};
 };
 
 // The cluster setting that names the start of the head's Ray.
@@ -53,6 +58,7 @@ class RayUnit {
   using Done = std::function<void(const std::string& error)>;  // empty: it worked
   void stop(Done done);     // until restart(), also over the supervisor's own restarts
   void restart(Done done);  // a stopped one too
+  void retire(Done done);   // ends the container and removes all of it; the unit is of no use afterwards
 
   // Serve an operator's channel. Throw when the container doesn't run.
   void exec(const Json& body, const cluster::ChannelPtr& channel);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/version.h"
 
 namespace rayctl::ray {
 
@@ -41,6 +42,28 @@ std::string_view state_name(ContainerState state) {
   return states[static_cast<size_t>(state)];
 }
 
+NodeReport fresh_report(const Resources& resources) {
+  NodeReport report;
+  report.since = cluster::wall_now();
+  timespec up{};
+  clock_gettime(CLOCK_BOOTTIME, &up);
+  report.machine_started = report.since - std::chrono::seconds(up.tv_sec);
+  report.boot.push_back({report.stage, report.since});
+  report.memory = resources.memory;
+  report.shm_size = resources.shm_size;
+  report.cpus = resources.cpus;
+  report.rayctl_version = std::string(version());
+  return report;
+}
+
+void note_stage(NodeReport& report, Stage stage) {
+  if (report.stage == stage) return;
+  report.stage = stage;
+  report.since = cluster::wall_now();
+  bool booting = report.boot.empty() || report.boot.back().stage != Stage::healthy;
+  if (booting && report.boot.size() < max_boot_stages) report.boot.push_back({stage, report.since});
+}
+
 nlohmann::json to_json(const ContainerReport& r) {
   nlohmann::json json = {
       {"id", r.id},
@@ -50,6 +73,7 @@ nlohmann::json to_json(const ContainerReport& r) {
       {"address", r.address},
       {"state", state_name(r.state)},
       {"healthy", r.healthy},
+      {"checked", r.checked},
       {"created", seconds(r.created)},
       {"started", seconds(r.started)},
       {"finished", seconds(r.finished)},
@@ -81,6 +105,7 @@ nlohmann::json to_json(const NodeReport& r) {
   json["boot"] = nlohmann::json::array();
   for (const BootStage& stage : r.boot)
     json["boot"].push_back({{"stage", stage_name(stage.stage)}, {"since", seconds(stage.since)}});
+  for (const ContainerReport& other : r.others) json["others"].push_back(to_json(other));
   return json;
 }
 
@@ -93,6 +118,7 @@ ContainerReport parse_container_report(const Json& json) {
   r.address = json.string_or("address", "");
   r.state = by_name<ContainerState>(states, json.at("state"));
   r.healthy = json.boolean_or("healthy", false);
+  r.checked = json.boolean_or("checked", true);
   r.created = time_of(json, "created");
   r.started = time_of(json, "started");
   r.finished = time_of(json, "finished");
@@ -111,6 +137,8 @@ NodeReport parse_node_report(const Json& json) {
   r.error = json.string_or("error", "");
   r.log_tail = json.string_or("log_tail", "");
   if (auto container = json.find("container")) r.container = parse_container_report(*container);
+  if (auto others = json.find("others"))
+    for (const Json& other : others->items()) r.others.push_back(parse_container_report(other));
   r.memory = json.size_or("memory", 0);
   r.shm_size = json.size_or("shm_size", 0);
   if (auto cpus = json.find("cpus")) r.cpus = cpus->number();
@@ -124,23 +152,6 @@ NodeReport parse_node_report(const Json& json) {
       if (r.boot.size() < max_boot_stages)
         r.boot.push_back({by_name<Stage>(stages, stage.at("stage")), time_of(stage, "since")});
   return r;
-}
-
-NodeReport first_report(cluster::WallTime now) {
-  NodeReport report;
-  timespec up{};
-  clock_gettime(CLOCK_BOOTTIME, &up);
-  report.machine_started = now - std::chrono::seconds(up.tv_sec);
-  report.since = now;
-  report.boot.push_back({report.stage, now});
-  return report;
-}
-
-void pass_to(NodeReport& report, Stage stage, cluster::WallTime now) {
-  report.stage = stage;
-  report.since = now;
-  bool booting = report.boot.empty() || report.boot.back().stage != Stage::healthy;
-  if (booting && report.boot.size() < max_boot_stages) report.boot.push_back({stage, now});
 }
 
 std::string describe_boot(const NodeReport& report, cluster::WallTime now) {
@@ -188,6 +199,7 @@ std::string describe_status(const ContainerReport& r, cluster::WallTime now) {
     case ContainerState::created:
       return "Created";
     case ContainerState::running:
+      if (!r.checked) return fmt::format("Up {}", age(r.started));
       return fmt::format("Up {} ({})", age(r.started), r.healthy ? "healthy" : "health: starting");
     case ContainerState::restarting:
       return fmt::format("Restarting {} {} ago", code, age(r.finished));
@@ -201,6 +213,12 @@ std::string describe_status(const ContainerReport& r, cluster::WallTime now) {
 const PlacedContainer& find_container(const std::vector<PlacedContainer>& all, std::string_view target) {
   std::string_view name = target.ends_with(".q") ? target.substr(0, target.size() - 2) : target;
   std::vector<const PlacedContainer*> found;
+  // A label of a deployment, which may be named like a node that runs others, too; "head" is Ray's.
+  for (const PlacedContainer& c : all)
+    if (c.container.name == name || (name == "head" && c.container.command == "run head"))
+      found.push_back(&c);
+  if (found.size() == 1) return *found[0];
+  found.clear();
   for (const PlacedContainer& c : all)
     if (c.node == name || c.node + "/" + c.container.name == name ||
         (name == "head" && c.role == cluster::MemberRole::head))

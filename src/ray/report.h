@@ -29,6 +29,7 @@ struct ContainerReport {
   std::string address;
   ContainerState state = ContainerState::created;
   bool healthy = false;
+  bool checked = true;  // its health is looked at: Ray's is, others' isn't
   cluster::WallTime created, started, finished;
   std::optional<int> exit_code = {};
   bool oom_killed = false;
@@ -50,7 +51,8 @@ struct NodeReport {
   std::string error;     // the last one; empty when all is well
   std::string log_tail;  // the last lines of a container that failed
   std::optional<ContainerReport> container = {};
-  uint64_t memory = 0, shm_size = 0;  // bytes
+  std::vector<ContainerReport> others = {};  // further ones of a deployment
+  uint64_t memory = 0, shm_size = 0;         // bytes
   double cpus = 0;
   std::string rayctl_version;
   std::vector<std::string> ssh_host_keys = {};  // host_facts()'s
@@ -58,6 +60,11 @@ struct NodeReport {
   cluster::WallTime machine_started;  // the kernel's start
   std::vector<BootStage> boot = {};   // since the supervisor's start
 };
+
+// Of a node or unit that begins now.
+NodeReport fresh_report(const Resources& resources);
+// Notes a change of stage, and since when; while it comes up also in its boot log.
+void note_stage(NodeReport& report, Stage stage);
 
 nlohmann::json to_json(const ContainerReport& report);
 nlohmann::json to_json(const NodeReport& report);
@@ -70,9 +77,6 @@ struct PlacedContainer {
   cluster::MemberRole role = cluster::MemberRole::worker;
   ContainerReport container;
 };
-
-NodeReport first_report(cluster::WallTime now);  // at the supervisor's start: joining
-void pass_to(NodeReport& report, Stage stage, cluster::WallTime now);
 
 // "installing 31s, joining 2s, pulling 14s, starting Ray 5s, healthy": what each stage took; the one that
 // lasts has its age. Installing is what came before the supervisor on a machine that was just started.

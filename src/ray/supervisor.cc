@@ -21,9 +21,9 @@
 #include "ray/node_net.h"
 #include "ray/node_requests.h"
 #include "ray/preflight.h"
-#include "ray/ray_unit.h"
 #include "ray/registries.h"
 #include "ray/sd_notify.h"
+#include "ray/unit_set.h"
 #include "run/sealed.h"
 
 namespace rayctl::ray {
@@ -61,9 +61,10 @@ class Supervisor {
         images_(config.role == cluster::MemberRole::head
                     ? head_image_access(paths)
                     : worker_image_access(io_, [this]() -> NodeControl& { return *control_; })),
-        unit_(unit_host(paths)) {
+        units_(unit_host(paths)) {
     ControlEvents events;
     events.on_view = [this](const cluster::ClusterView& view) { view_changed(view); };
+    events.on_assigned = [this](const Assignment& assignment) { units_.assign(assignment); };
     events.on_connected = [] { info("the head is reached"); };
     events.on_disconnected = [](const std::string& why) { debug("the head is not reached: {}", why); };
     events.on_refused = [this](const std::string& why) { refused(why); };
@@ -71,13 +72,13 @@ class Supervisor {
                    ? make_head_control(io_, paths, config, requests_, std::move(events))
                    : make_worker_control(io_, paths, config, requests_, std::move(events));
     auto context = std::make_shared<RequestContext>(
-        RequestContext{io_, jobs_, *control_, unit_, net_, [this] { end(0, "stopping"); }});
+        RequestContext{io_, jobs_, *control_, units_, net_, [this] { end(0, "stopping"); }});
     register_node_requests(requests_, context);
     register_net_requests(requests_, context);
     if (config.role == cluster::MemberRole::head) {
       register_registry_requests(requests_, paths);
       image_server_ = std::make_unique<ImageServer>(io_, paths, requests_,
-                                                    [this](const std::string&) { unit_.image_came(); });
+                                                    [this](const std::string&) { units_.image_came(); });
     }
     local_ = std::make_unique<cluster::LocalServer>(io_, paths.run_dir, requests_);
   }
@@ -90,7 +91,7 @@ class Supervisor {
           "ending; containers go on running: 'rayctl node' takes them over again, 'rayctl node stop' stops "
           "them");
     });
-    unit_.set_stage(Stage::joining, "", "");
+    units_.set_stage(Stage::joining, "", "");
     control_->start();
     sd_notify("READY=1");
     io_.run();
@@ -107,7 +108,7 @@ class Supervisor {
     try {
       net_.update(view, *self);
     } catch (const Error& e) {
-      unit_.set_stage(Stage::failed, "network", e.message());
+      units_.set_stage(Stage::failed, "network", e.message());
       warn("network: {}", e.message());
       retry_.expires_after(network_retry);
       retry_.async_wait([this](const boost::system::error_code& error) {
@@ -115,18 +116,18 @@ class Supervisor {
       });
       return;
     }
-    if (unit_.begun()) return unit_.view_changed(view);
+    if (units_.begun()) return units_.view_changed(view);
     if (std::exchange(waiting_for_token_, true)) return;
     info("this node is {}: address {}, subnet {}", self->name, self->address, self->subnet);
     control_->ray_token([this](const std::string& token, const std::string& error) {
       waiting_for_token_ = false;
       const cluster::Node* now = control_->self();
-      if (!error.empty() || !now) return unit_.set_stage(Stage::joining, "", error);
-      unit_.begin(control_->view(), *now, token);
+      if (!error.empty() || !now) return units_.set_stage(Stage::joining, "", error);
+      units_.begin(control_->view(), *now, token);
     });
   }
 
-  UnitHost unit_host(const Paths& paths) {
+  UnitSet::Host unit_host(const Paths& paths) {
     return {io_,
             jobs_,
             net_,
@@ -135,7 +136,8 @@ class Supervisor {
             sealed_,
             images_,
             [this](const NodeReport& report) { told(report); },
-            [this](const std::string& start) { control_->set_setting(head_start_setting, start); }};
+            [this](const std::string& start) { control_->set_setting(head_start_setting, start); },
+            [this](const std::map<std::string, std::string>& names) { control_->set_names(names); }};
   }
 
   void told(const NodeReport& report) {
@@ -145,9 +147,9 @@ class Supervisor {
   }
 
   void refused(const std::string& why) {
-    if (unit_.begun()) {  // Ray may still be of use to someone: say so, and leave it to the operator
+    if (units_.begun()) {  // Ray may still be of use to someone: say so, and leave it to the operator
       warn("the head refuses this node: {}", why);
-      return unit_.set_stage(unit_.report().stage, unit_.report().detail, why);
+      return units_.note(why);
     }
     refusal_ = why;
     io_.stop();
@@ -168,7 +170,7 @@ class Supervisor {
   cluster::RequestTable requests_;
   NodeNet net_;
   std::shared_ptr<ImageAccess> images_;
-  RayUnit unit_;
+  UnitSet units_;
   std::unique_ptr<NodeControl> control_;
   std::unique_ptr<ImageServer> image_server_;
   std::unique_ptr<cluster::LocalServer> local_;

@@ -37,17 +37,19 @@ void release_images(const Paths& paths) {
 
 }  // namespace
 
-Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace) {
+Found adopt_or_clear(const Paths& paths, const std::string& unit, const std::string& key,
+                     std::chrono::milliseconds grace) {
   Found found;
-  std::optional<UnitRecord> record = load_unit(paths);
-  for (const std::string& id : run::ContainerDir::list(containers_directory(paths))) {
-    run::ContainerDir container = run::ContainerDir::open(containers_directory(paths), id);
+  std::optional<UnitRecord> newest = load_unit(paths, unit);
+  for (const UnitRecord& record : load_units(paths)) {
+    if (record.unit != unit) continue;
+    run::ContainerDir container = run::ContainerDir::open(containers_directory(paths), record.id);
     bool running = container.adopt().status == run::RunStatus::running;
-    if (record && id == record->id && record->key == key) {
+    if (record.id == newest->id && record.key == key) {
       found = {record, running};
       continue;
     }
-    info("container {}: removing it, it was made for something else", id.substr(0, 12));
+    info("container {}: removing it, it was made for something else", record.id.substr(0, 12));
     if (running) container.stop(grace);
     remove_unit(paths, container);
   }
@@ -60,6 +62,27 @@ void remove_unit(const Paths& paths, run::ContainerDir& container) {
   container.remove();
   net::Netns::remove(paths.run_dir, id);
   oci::Store(join(paths.state_dir, "store")).release(image_hold(id));
+}
+
+std::vector<std::string> clear_others(const Paths& paths, const std::set<std::string>& units,
+                                      std::chrono::milliseconds grace) {
+  std::set<std::string> kept;
+  for (const UnitRecord& record : load_units(paths))
+    if (units.count(record.unit)) kept.insert(record.id);
+  std::vector<run::ContainerDir> ending;
+  for (const std::string& id : run::ContainerDir::list(containers_directory(paths)))
+    if (!kept.count(id)) ending.push_back(run::ContainerDir::open(containers_directory(paths), id));
+  std::vector<std::string> ids;
+  for (run::ContainerDir& container : ending) {  // all at once: each may take its whole grace
+    info("container {}: removing it, this node isn't to run it", container.id().substr(0, 12));
+    if (container.adopt().status == run::RunStatus::running) container.request_stop(grace);
+  }
+  for (run::ContainerDir& container : ending) {
+    if (container.watch_fd() >= 0) container.wait();
+    ids.push_back(container.id());
+    remove_unit(paths, container);
+  }
+  return ids;
 }
 
 void remove_all_containers(const Paths& paths, std::chrono::milliseconds grace) {

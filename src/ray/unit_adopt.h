@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/paths.h"
 #include "ray/unit_record.h"
@@ -17,9 +19,14 @@ struct Found {
   bool running = false;
 };
 
-// Adopts the container that was made for `key` (unit_key()); ends, with `grace`, and removes all others.
-// Blocks.
-Found adopt_or_clear(const Paths& paths, const std::string& key, std::chrono::milliseconds grace);
+// Adopts the unit's container if it was made for `key` (unit_key()); ends, with `grace`, and removes the
+// unit's others. Blocks.
+Found adopt_or_clear(const Paths& paths, const std::string& unit, const std::string& key,
+                     std::chrono::milliseconds grace);
+// Ends and removes the containers of all units that aren't listed, and what is left of half-made ones; to be
+// called while none is being made. Returns their ids. Blocks.
+std::vector<std::string> clear_others(const Paths& paths, const std::set<std::string>& units,
+                                      std::chrono::milliseconds grace);
 
 // With its network namespace and its hold on the image.
 void remove_unit(const Paths& paths, run::ContainerDir& container);

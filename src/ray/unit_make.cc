@@ -1,6 +1,7 @@
 #include "ray/unit_make.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -112,6 +113,13 @@ int signal_number(const std::string& name) {
   return number >= 1 && number <= 64 ? number : SIGTERM;
 }
 
+// The node's name is its own Ray container's; one of a deployment is known by its labels, which may change.
+std::vector<std::string> own_names(const UnitPlace& place, const std::string& id) {
+  std::vector<std::string> names{id.substr(0, 12)};
+  if (place.unit.empty()) names.insert(names.end(), {place.node_name + ".q", place.node_name});
+  return names;
+}
+
 }  // namespace
 
 ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
@@ -144,7 +152,11 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   record.id = hex(random_bytes(32));
   record.key = place.key;
   record.image = place.image;
+  record.unit = place.unit;
   record.command = fmt::format("run {}", cluster::role_name(place.ray.role));
+  if (place.plain)
+    record.command = fmt::format(
+        "{}", fmt::join(place.plain->command.empty() ? image.config.cmd : place.plain->command, " "));
   record.address = place.ray.address;
   record.created = cluster::wall_now();
 
@@ -156,6 +168,7 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   inputs.image_has_run = image_has_run(image);
   inputs.entrypoint = place.config.entrypoint;
   inputs.ray = place.ray;
+  inputs.plain = place.plain;
   inputs.id = record.id;
   run::ResolvedUser user = run::resolve_user_in_layers(image.config.user, image.lowerdirs);
   inputs.user = {.uid = user.uid, .gid = user.gid, .additional_gids = user.additional_gids};
@@ -176,7 +189,7 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   run::ContainerOptions options;
   options.id = record.id;
   options.stop_signal = signal_number(image.config.stop_signal);
-  options.labels = {{"name", "ray"}, {"node", place.node_name}};
+  options.labels = {{"name", place.name}, {"node", place.node_name}};
   make_directories(containers_directory(paths), 0700);
   // the container runs on these layers: `rayctl rmi` must leave them
   oci::Store(join(paths.state_dir, "store")).hold(image_hold(record.id), image.needed);
@@ -186,12 +199,13 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
     make_directories(inputs.upper);
     make_directories(inputs.work);
     net::Address address = net::parse_address(place.ray.address);
-    container.write_network_files(
-        net::hosts_file(address, {record.id.substr(0, 12), place.node_name + ".q", place.node_name}),
-        net::resolv_conf_file());
-    replace_file(inputs.files.ray_token, place.ray_token, 0400);
-    check(chown(inputs.files.ray_token.c_str(), user.uid, user.gid), "cannot give '{}' to the image's user",
-          inputs.files.ray_token);
+    container.write_network_files(net::hosts_file(address, own_names(place, record.id)),
+                                  net::resolv_conf_file());
+    if (!place.plain) {
+      replace_file(inputs.files.ray_token, place.ray_token, 0400);
+      check(chown(inputs.files.ray_token.c_str(), user.uid, user.gid), "cannot give '{}' to the image's user",
+            inputs.files.ray_token);
+    }
     save_unit(paths, record);
   } catch (...) {
     remove_unit(paths, container);

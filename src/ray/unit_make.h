@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,11 @@ ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::
 struct UnitPlace {
   NodeConfig config;
   RayNode ray;
-  std::string node_name;  // "ray-wk-0"
-  std::string image;      // as named
+  std::optional<PlainContainer> plain = {};  // not Ray's
+  std::string unit;                          // UnitRecord::unit
+  std::string name = "ray";                  // of the container on its node
+  std::string node_name;                     // "ray-wk-0"
+  std::string image;                         // as named
   std::string ray_token;
   std::string key;     // unit_key()
   std::string cgroup;  // parent of the container's, e.g. "/rayctl/1a2b3c"

@@ -16,6 +16,7 @@ constexpr const char* file_name = "unit.json";
 UnitRecord parse_record(const Json& json) {
   UnitRecord r;
   r.id = json.at("id").string();
+  r.unit = json.string_or("unit", "");
   r.key = json.at("key").string();
   r.image = json.at("image").string();
   r.command = json.at("command").string();
@@ -41,25 +42,32 @@ std::string image_hold(const std::string& id) {
   return "container-" + id.substr(0, 12);
 }
 
-std::optional<UnitRecord> load_unit(const Paths& paths) {
-  std::optional<UnitRecord> newest;
-  if (!exists(containers_directory(paths))) return newest;
+std::vector<UnitRecord> load_units(const Paths& paths) {
+  std::vector<UnitRecord> records;
+  if (!exists(containers_directory(paths))) return records;
   for (const std::string& id : list_directory(containers_directory(paths))) {
     std::string path = join(container_directory(paths, id), file_name);
     std::optional<std::string> text = read_file_if_exists(path);
     if (!text) continue;
     try {
-      UnitRecord record = parse_record(Json::parse(*text, path));
-      if (!newest || record.created > newest->created) newest = std::move(record);
+      records.push_back(parse_record(Json::parse(*text, path)));
     } catch (const Error& e) {
       warn("container {}: {}", id.substr(0, 12), e.message());
     }
   }
+  return records;
+}
+
+std::optional<UnitRecord> load_unit(const Paths& paths, const std::string& unit) {
+  std::optional<UnitRecord> newest;
+  for (UnitRecord& record : load_units(paths))
+    if (record.unit == unit && (!newest || record.created > newest->created)) newest = std::move(record);
   return newest;
 }
 
 void save_unit(const Paths& paths, const UnitRecord& r) {
   nlohmann::json json = {{"id", r.id},
+                         {"unit", r.unit},
                          {"key", r.key},
                          {"image", r.image},
                          {"command", r.command},
@@ -81,6 +89,13 @@ std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::st
       {"cpus", ray.resources.cpus},
       {"shm_size", ray.resources.shm_size},
       {"entrypoint", config.entrypoint ? nlohmann::json(*config.entrypoint) : nlohmann::json()}};
+  return hex(sha256(json.dump()));
+}
+
+std::string plain_key(const RayNode& place, const PlainContainer& plain, const std::string& image) {
+  nlohmann::json json = {
+      {"image", image},           {"command", plain.command},         {"env", plain.env},
+      {"address", place.address}, {"memory", place.resources.memory}, {"cpus", place.resources.cpus}};
   return hex(sha256(json.dump()));
 }
 

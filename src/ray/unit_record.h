@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/paths.h"
 #include "ray/container_plan.h"
@@ -13,6 +14,7 @@ namespace rayctl::ray {
 
 struct UnitRecord {
   std::string id;       // 64 hex digits
+  std::string unit;     // which of the node's: "" = its own Ray, else the id of its assignment
   std::string key;      // of everything that made it: a container of another key is replaced
   std::string image;    // as named
   std::string command;  // "run head", for ps
@@ -27,12 +29,14 @@ std::string containers_directory(const Paths& paths);
 std::string image_hold(const std::string& id);  // the name by which a container holds its image in the store
 std::string container_directory(const Paths& paths, const std::string& id);
 
-// The newest record in the state directory; empty when there is none. Damaged ones are skipped with a
-// warning.
-std::optional<UnitRecord> load_unit(const Paths& paths);
+// Every record in the state directory. Damaged ones are skipped with a warning.
+std::vector<UnitRecord> load_units(const Paths& paths);
+// The newest of this unit; empty when there is none.
+std::optional<UnitRecord> load_unit(const Paths& paths, const std::string& unit);
 void save_unit(const Paths& paths, const UnitRecord& record);
 
 // Hex sha256 over what decides how the container is made.
 std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image);
+std::string plain_key(const RayNode& place, const PlainContainer& plain, const std::string& image);
 
 }  // namespace rayctl::ray

@@ -1,0 +1,256 @@
+#include "ray/unit_set.h"
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cluster/cluster_state.h"
+#include "net/address_plan.h"
+#include "ray/unit_adopt.h"
+
+namespace rayctl::ray {
+
+namespace {
+
+std::string assignment_path(const Paths& paths) {
+  return join(cluster::cluster_directory(paths), "assignment.json");
+}
+
+// Of several units the one that says most of what is wrong, or what is missing still.
+int badness(Stage stage) {
+  switch (stage) {
+    case Stage::failed:
+      return 7;
+    case Stage::unhealthy:
+      return 6;
+    case Stage::joining:
+      return 5;
+    case Stage::pulling:
+      return 4;
+    case Stage::creating:
+      return 3;
+    case Stage::starting_ray:
+      return 2;
+    case Stage::stopped:
+      return 1;
+    case Stage::healthy:
+      break;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Assignment load_assignment(const Paths& paths) {
+  std::string path = assignment_path(paths);
+  auto text = read_file_if_exists(path);
+  if (!text) return std::nullopt;
+  try {
+    return parse_assigned_list(Json::parse(*text, path).at("containers"));
+  } catch (const Error& e) {
+    warn("{}; waiting for the head to say what this node runs", e.message());
+    return std::vector<Assigned>{};
+  }
+}
+
+void save_assignment(const Paths& paths, const Assignment& assignment) {
+  std::string path = assignment_path(paths);
+  if (!assignment) return remove_tree(path);
+  nlohmann::json json = {{"containers", to_json(*assignment)}};
+  replace_file(path, json.dump(1), 0600);  // variables may be secrets
+}
+
+NodeReport merged_report(const NodeReport& outside, const std::vector<const NodeReport*>& units) {
+  NodeReport merged = outside;
+  const NodeReport* worst = nullptr;
+  for (const NodeReport* unit : units)
+    if (!worst || badness(unit->stage) > badness(worst->stage)) worst = unit;
+  if (worst) {
+    merged = *worst;
+    merged.machine_started = outside.machine_started;
+    merged.boot = outside.boot;
+    for (size_t i = 1; i < worst->boot.size() && merged.boot.size() < max_boot_stages; ++i)
+      merged.boot.push_back(worst->boot[i]);
+  }
+  merged.container.reset();
+  merged.others.clear();
+  for (const NodeReport* unit : units) {
+    if (!unit->container) continue;
+    if (!merged.container)
+      merged.container = unit->container;
+    else
+      merged.others.push_back(*unit->container);
+  }
+  return merged;
+}
+
+UnitSet::UnitSet(Host host) : host_(std::move(host)) {
+  outside_ = fresh_report(host_.config.resources);
+  report_ = outside_;
+}
+
+UnitSet::~UnitSet() {
+  *alive_ = false;
+}
+
+void UnitSet::begin(const cluster::ClusterView& view, const cluster::Node& self,
+                    const std::string& ray_token) {
+  begun_ = true;
+  view_ = view;
+  self_ = self;
+  ray_token_ = ray_token;
+  if (!assignment_) assignment_ = load_assignment(host_.paths);
+  std::set<std::string> wanted;
+  if (assignment_)
+    for (const Assigned& assigned : *assignment_) wanted.insert(assigned.id);
+  else
+    wanted.insert("");
+  // Nothing is made before what doesn't belong here is gone: it may hold an address.
+  clearing_ = true;
+  host_.jobs.run<std::vector<std::string>>(
+      [paths = host_.paths, wanted, grace = std::chrono::milliseconds(host_.config.stop_grace)] {
+        return clear_others(paths, wanted, grace);
+      },
+      [this, alive = alive_](std::optional<std::vector<std::string>>, const std::string& error) {
+        if (!*alive) return;
+        if (!error.empty()) warn("{}", error);
+        clearing_ = false;
+        apply();
+      });
+}
+
+void UnitSet::view_changed(const cluster::ClusterView& view) {
+  view_ = view;
+  for (auto& [id, unit] : units_) unit.unit->view_changed(view);
+}
+
+void UnitSet::assign(const Assignment& assignment) {
+  if (assignment == assignment_ && begun_) return;
+  save_assignment(host_.paths, assignment);
+  assignment_ = assignment;
+  if (begun_ && !clearing_) apply();
+}
+
+// The units that there are become those that there should be. One that takes an address or a name waits until
+// its predecessor is gone: apply() is called again then.
+void UnitSet::apply() {
+  std::map<std::string, std::optional<Assigned>> wanted;
+  if (assignment_)
+    for (const Assigned& assigned : *assignment_) wanted.emplace(assigned.id, assigned);
+  else
+    wanted.emplace("", std::nullopt);
+  std::vector<std::string> surplus;
+  std::set<uint32_t> places;
+  for (const auto& [id, unit] : units_) {
+    auto found = wanted.find(id);
+    bool moved = found != wanted.end() && unit.assigned && found->second->place != unit.assigned->place;
+    if (found == wanted.end() || moved || unit.retiring) {
+      surplus.push_back(id);
+      places.insert(unit.assigned ? unit.assigned->place : 0);
+    }
+  }
+  for (const std::string& id : surplus) retire(id);
+  for (const auto& [id, assigned] : wanted) {
+    uint32_t place = assigned ? assigned->place : 0;
+    if (auto there = units_.find(id); there != units_.end()) {
+      if (!there->second.retiring) there->second.assigned = assigned;  // its labels may have changed
+      continue;
+    }
+    if (!places.count(place)) add(id, assigned);
+  }
+  tell();
+  tell_names();
+}
+
+void UnitSet::add(const std::string& id, const std::optional<Assigned>& assigned) {
+  UnitHost host{host_.io,
+                host_.jobs,
+                host_.net,
+                gate_,
+                host_.paths,
+                host_.config,
+                host_.sealed_binary,
+                host_.images,
+                [this, alive = alive_](const NodeReport&) {
+                  if (*alive) tell();
+                },
+                assigned};
+  if (self_.role == cluster::MemberRole::head) host.on_head_start = host_.on_head_start;
+  Unit& unit = units_[id];
+  unit.assigned = assigned;
+  unit.unit = std::make_unique<RayUnit>(std::move(host));
+  unit.unit->begin(view_, self_, ray_token_);
+}
+
+void UnitSet::retire(const std::string& id) {
+  Unit& unit = units_.at(id);
+  if (std::exchange(unit.retiring, true)) return;
+  info("container '{}' is to end", unit.assigned ? unit.assigned->name : "ray");
+  unit.unit->retire([this, alive = alive_, id](const std::string& error) {
+    if (!error.empty()) warn("{}", error);
+    boost::asio::post(host_.io, [this, alive, id] {  // not while the unit is at work
+      if (!*alive) return;
+      units_.erase(id);
+      apply();
+    });
+  });
+}
+
+void UnitSet::tell() {
+  if (!begun_) {
+    report_ = outside_;
+    return host_.on_report(report_);
+  }
+  std::vector<const NodeReport*> reports;
+  for (const auto& [id, unit] : units_)
+    if (unit.unit && !unit.retiring) reports.push_back(&unit.unit->report());
+  NodeReport none = outside_;
+  none.stage = Stage::healthy;
+  none.detail = "nothing is placed here";
+  report_ = merged_report(units_.empty() && !clearing_ ? none : outside_, reports);
+  host_.on_report(report_);
+}
+
+void UnitSet::tell_names() {
+  std::map<std::string, std::string> names;
+  if (assignment_)
+    for (const Assigned& assigned : *assignment_)
+      for (const std::string& member : assigned.members)
+        names[member] =
+            net::to_string(net::container_address(net::parse_subnet(self_.subnet), assigned.place));
+  if (names == names_) return;
+  names_ = names;
+  host_.on_names(names);
+}
+
+void UnitSet::set_stage(Stage stage, const std::string& detail, const std::string& error) {
+  note_stage(outside_, stage);
+  outside_.detail = detail;
+  outside_.error = error;
+  if (units_.empty()) return tell();
+  for (auto& [id, unit] : units_) unit.unit->set_stage(stage, detail, error);
+}
+
+void UnitSet::image_came() {
+  for (auto& [id, unit] : units_) unit.unit->image_came();
+}
+
+void UnitSet::note(const std::string& error) {
+  for (auto& [id, unit] : units_)
+    unit.unit->set_stage(unit.unit->report().stage, unit.unit->report().detail, error);
+}
+
+RayUnit& UnitSet::of_container(const std::string& id) {
+  for (auto& [unit_id, unit] : units_)
+    if (const auto& container = unit.unit->report().container; container && container->id == id)
+      return *unit.unit;
+  throw Error("cannot find container '{}': this node doesn't run it any more", id.substr(0, 12));
+}
+
+}  // namespace rayctl::ray
