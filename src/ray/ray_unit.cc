@@ -9,12 +9,9 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "base/version.h"
 #include "ray/health.h"
-#include "ray/host_facts.h"
 #include "ray/pods.h"
 #include "ray/unit_adopt.h"
 #include "ray/unit_exec.h"
@@ -52,15 +49,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   // --- the report ---
-  void tell() {
-    if (report.ssh_host_keys.empty()) {  // at the first boot they may be made only now
-      HostFacts login = host_facts();
-      report.ssh_host_keys = std::move(login.host_keys);
-      report.login = std::move(login.user);
-      report.instance = std::move(login.instance);
-    }
-    host.on_report(report);
-  }
+  void tell() { host.on_report(report); }
 
   void set_stage(Stage stage, const std::string& detail = "", const std::string& error = "") {
     if (!error.empty() && error != report.error) warn("{}", error);
@@ -74,14 +63,9 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   void describe_container(ContainerState state) {
     if (!record) return report.container.reset();
     ContainerReport& c = report.container ? *report.container : report.container.emplace();
-    c.id = record->id;
+    describe(c, *record);
     c.name = place.name;
     c.checked = !place.plain;
-    c.image = record->image;
-    c.command = record->command;
-    c.address = record->address;
-    c.created = record->created;
-    c.restarts = record->restarts;
     c.state = state;
     if (state != ContainerState::running) {
       c.healthy = false;
@@ -91,7 +75,6 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
 
   // --- from nothing to a container that runs ---
   void begin(const cluster::ClusterView& view, const cluster::Node& self, const std::string& token) {
-    begun = true;
     place = unit_place(host.config, view, self, host.assigned);
     place.ray_token = token;
     place.cgroup = containers_cgroup(host.paths.run_dir, self.id);
@@ -257,7 +240,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
                           ? fmt::format("{} ended: {}", place.plain ? place.name : "Ray", run::describe(exit))
                           : exit.error;
     report.log_tail = telling_lines(log_tail(container->path(), tail_lines));
-    auto decision = run::decide_restart({}, history, exit, random());
+    auto decision =
+        run::decide_restart({}, history, exit, std::uniform_real_distribution<double>(0, 1)(generator));
     if (ended_by_us || !decision) decision = run::RestartDecision{.delay = 0ms, .history = history};
     history = decision->history;
     record->restarts += 1;
@@ -445,8 +429,6 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
         });
   }
 
-  double random() { return std::uniform_real_distribution<double>(0, 1)(generator); }
-
   static constexpr const char* old_agent_path = "/api/local_raylet_healthz";
 
   UnitHost host;
@@ -463,10 +445,10 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   std::chrono::steady_clock::time_point last_well{}, last_percent{};
   std::vector<Done> waiters;
   std::mt19937_64 generator{std::random_device{}()};  // spreads probes and restarts
-  Done retired;  // set: this unit ends for good
+  Done retired;                                       // set: this unit ends for good
   int pull_failures = 0;
-  bool begun = false, busy = false, want_stop = false, ended_by_us = false, was_healthy = false,
-       waits_for_image = false, removing = false;
+  bool busy = false, want_stop = false, ended_by_us = false, was_healthy = false, waits_for_image = false,
+       removing = false;
 };
 
 RayUnit::RayUnit(UnitHost host) : state_(std::make_shared<State>(std::move(host))) {}
@@ -480,9 +462,6 @@ RayUnit::~RayUnit() {
 void RayUnit::begin(const cluster::ClusterView& view, const cluster::Node& self,
                     const std::string& ray_token) {
   state_->begin(view, self, ray_token);
-}
-bool RayUnit::begun() const {
-  return state_->begun;
 }
 void RayUnit::view_changed(const cluster::ClusterView& view) {
   state_->view_changed(view);

@@ -47,7 +47,6 @@ class RayUnit {
   // The node has its place: adopts the container that runs there already, or goes for a new one. Later calls
   // tell of changes of the view.
   void begin(const cluster::ClusterView& view, const cluster::Node& self, const std::string& ray_token);
-  bool begun() const;
   void view_changed(const cluster::ClusterView& view);
   void image_came();  // an operator brought one: perhaps what it waits for
 

@@ -79,6 +79,15 @@ void save_unit(const Paths& paths, const UnitRecord& r) {
   replace_file(join(container_directory(paths, r.id), file_name), json.dump(2), 0600);
 }
 
+void describe(ContainerReport& report, const UnitRecord& record) {
+  report.id = record.id;
+  report.image = record.image;
+  report.command = record.command;
+  report.address = record.address;
+  report.created = record.created;
+  report.restarts = record.restarts;
+}
+
 std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image) {
   nlohmann::json json = {
       {"image", image},

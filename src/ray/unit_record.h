@@ -35,6 +35,9 @@ std::vector<UnitRecord> load_units(const Paths& paths);
 std::optional<UnitRecord> load_unit(const Paths& paths, const std::string& unit);
 void save_unit(const Paths& paths, const UnitRecord& record);
 
+// What a report says of the container, but for its state.
+void describe(ContainerReport& report, const UnitRecord& record);
+
 // Hex sha256 over what decides how the container is made.
 std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image);
 std::string plain_key(const RayNode& place, const PlainContainer& plain, const std::string& image);

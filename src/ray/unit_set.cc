@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "cluster/cluster_state.h"
 #include "net/address_plan.h"
+#include "ray/host_facts.h"
 #include "ray/unit_adopt.h"
 
 namespace rayctl::ray {
@@ -74,6 +75,9 @@ NodeReport merged_report(const NodeReport& outside, const std::vector<const Node
   if (worst) {
     merged = *worst;
     merged.machine_started = outside.machine_started;
+    merged.ssh_host_keys = outside.ssh_host_keys;
+    merged.login = outside.login;
+    merged.instance = outside.instance;
     merged.boot = outside.boot;
     for (size_t i = 1; i < worst->boot.size() && merged.boot.size() < max_boot_stages; ++i)
       merged.boot.push_back(worst->boot[i]);
@@ -203,6 +207,12 @@ void UnitSet::retire(const std::string& id) {
 }
 
 void UnitSet::tell() {
+  if (outside_.ssh_host_keys.empty()) {  // at the first boot they may be made only now
+    HostFacts facts = host_facts();
+    outside_.ssh_host_keys = std::move(facts.host_keys);
+    outside_.login = std::move(facts.user);
+    outside_.instance = std::move(facts.instance);
+  }
   if (!begun_) {
     report_ = outside_;
     return host_.on_report(report_);
