@@ -69,6 +69,13 @@ struct Node {
   bool present() const { return status == NodeStatus::joined || status == NodeStatus::suspect; }
 };
 
+// What a node tells the head of its containers' names beside its own.
+struct ContainerNames {
+  std::map<std::string, std::string> addresses;  // by name: "db", or "2.web" for member 2 of a label
+  std::set<std::string> ill;                     // of those: whose containers aren't healthy now
+  bool operator==(const ContainerNames&) const = default;
+};
+
 nlohmann::json to_json(const Cluster& cluster);
 nlohmann::json to_json(const Node& node);
 Cluster parse_cluster(const Json& json);

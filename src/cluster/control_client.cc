@@ -292,7 +292,7 @@ void ControlClient::report(const nlohmann::json& report) {
   impl_->flush_soon();
 }
 
-void ControlClient::set_names(const std::map<std::string, std::string>& names) {
+void ControlClient::set_names(const ContainerNames& names) {
   impl_->names = names;
   impl_->names_sent = false;
   impl_->flush_soon();

@@ -65,9 +65,9 @@ class ControlClient {
   // The newest report is what counts: sent when connected, again after each reconnection, at most every 200
   // ms.
   void report(const nlohmann::json& report);
-  void set_names(const std::map<std::string, std::string>& names);  // of its containers; sent likewise
-  void set_facts(const NodeFacts& facts);  // e.g. a new underlay address or MAC; sent likewise
-  std::string last_error() const;          // why it isn't connected, for status; empty when it is
+  void set_names(const ContainerNames& names);  // sent likewise
+  void set_facts(const NodeFacts& facts);       // e.g. a new underlay address or MAC; sent likewise
+  std::string last_error() const;               // why it isn't connected, for status; empty when it is
 
  private:
   struct Impl;

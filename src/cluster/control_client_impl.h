@@ -73,7 +73,7 @@ struct ControlClient::Impl : std::enable_shared_from_this<ControlClient::Impl> {
   bool view_saved = true;
   std::string report;  // the newest, as the notification's text
   bool report_sent = true, names_sent = true, facts_sent = true;
-  std::map<std::string, std::string> names;
+  std::optional<ContainerNames> names;
   double renewal_point = 0;  // where in a certificate's life this node renews it
   Clock::time_point renewal_tried = {};
 };

@@ -72,7 +72,7 @@ void ControlClient::Impl::ready(const Json& hello) {
          human_duration(Clock::now() - unreachable_since));
   unreachable_since = {};
   report_sent = report.empty();
-  names_sent = names.empty();
+  names_sent = !names;
   facts_sent = true;  // the greeting had them
   beat();
   if (callbacks.on_connected) callbacks.on_connected();
@@ -175,7 +175,8 @@ void ControlClient::Impl::flush() {
     };
   };
   if (!std::exchange(report_sent, true)) connection->notify_encoded(report);
-  if (!std::exchange(names_sent, true)) connection->request("names", {{"names", names}}, told("names"));
+  if (!std::exchange(names_sent, true))
+    connection->request("names", {{"names", names->addresses}, {"ill", names->ill}}, told("names"));
   if (!std::exchange(facts_sent, true)) {
     NodeFacts facts = config.facts;
     if (facts.underlay.empty()) facts.underlay = connection->local_address();

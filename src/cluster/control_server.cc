@@ -51,8 +51,8 @@ const ClusterView& ControlServer::view() const {
   return impl_->view;
 }
 
-void ControlServer::set_own_names(const std::map<std::string, std::string>& names) {
-  impl_->state.members().set_names(impl_->state.self().id, names);
+void ControlServer::set_own_names(const ContainerNames& names) {
+  impl_->state.members().set_names(impl_->state.self().id, names.addresses, names.ill);
   impl_->schedule_publish();
 }
 

@@ -55,9 +55,9 @@ class ControlServer {
   bool connected(const std::string& node_id) const;
   ConnectionPtr connection(const std::string& node_id) const;  // null when it isn't connected; for relay()
   const ClusterView& view() const;
-  void set_own_names(const std::map<std::string, std::string>& names);  // of the head's own containers
-  void set_setting(const std::string& key, const std::string& value);   // of the cluster, for every node
-  void set_policy(const std::optional<Policy>& policy);                 // of a deployment, for every node
+  void set_own_names(const ContainerNames& names);                     // of the head's own containers
+  void set_setting(const std::string& key, const std::string& value);  // of the cluster, for every node
+  void set_policy(const std::optional<Policy>& policy);                // of a deployment, for every node
   void set_own_facts(NodeFacts facts);  // e.g. a new underlay address or MAC (id and role are filled in)
 
   struct Counters {

@@ -62,7 +62,9 @@ void ControlServer::Impl::register_requests() {
     channel->respond({{"certificate", to_pem(certificate)}});
   });
   on("names", Access::node, [when_durable](Impl& self, const Request& request, const ChannelPtr& channel) {
-    self.state.members().set_names(request.peer.id, request.body.at("names").string_map());
+    std::vector<std::string> list = request.body.strings_or_empty("ill");
+    std::set<std::string> ill(list.begin(), list.end());
+    self.state.members().set_names(request.peer.id, request.body.at("names").string_map(), ill);
     self.schedule_publish();
     when_durable(self, channel, nlohmann::json::object());
   });

@@ -50,7 +50,7 @@ class NodeControl {
   // What others must know of this node anew; an empty text stays as it was.
   virtual void set_network_facts(const std::string& underlay, const std::string& public_key) = 0;
   // Names "N.LABEL" of this node's containers -> their addresses; all of them.
-  virtual void set_names(const std::map<std::string, std::string>& names) = 0;
+  virtual void set_names(const cluster::ContainerNames& names) = 0;
   // Head: a setting of the cluster that every node sees.
   virtual void set_setting(const std::string& key, const std::string& value) = 0;
   // Ray's own token: made once by the head, asked for by workers.

@@ -139,7 +139,7 @@ class HeadControl : public NodeControl {
     server_->set_own_facts(facts_);
   }
 
-  void set_names(const std::map<std::string, std::string>& names) override { server_->set_own_names(names); }
+  void set_names(const cluster::ContainerNames& names) override { server_->set_own_names(names); }
 
   void set_setting(const std::string& key, const std::string& value) override {
     server_->set_setting(key, value);

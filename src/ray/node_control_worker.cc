@@ -80,7 +80,7 @@ class WorkerControl : public NodeControl {
     client_->set_facts(facts_);
   }
 
-  void set_names(const std::map<std::string, std::string>& names) override { client_->set_names(names); }
+  void set_names(const cluster::ContainerNames& names) override { client_->set_names(names); }
 
   void set_setting(const std::string&, const std::string&) override {
     throw Error("cannot change a setting of the cluster on a worker");

@@ -137,7 +137,7 @@ class Supervisor {
             images_,
             [this](const NodeReport& report) { told(report); },
             [this](const std::string& start) { control_->set_setting(head_start_setting, start); },
-            [this](const std::map<std::string, std::string>& names) { control_->set_names(names); }};
+            [this](const cluster::ContainerNames& names) { control_->set_names(names); }};
   }
 
   void told(const NodeReport& report) {

@@ -46,6 +46,10 @@ int badness(Stage stage) {
   return 0;
 }
 
+bool serves(const NodeReport& unit) {
+  return unit.container && unit.container->state == ContainerState::running && unit.container->healthy;
+}
+
 }  // namespace
 
 Assignment load_assignment(const Paths& paths) {
@@ -169,7 +173,6 @@ void UnitSet::apply() {
     if (!places.count(place)) add(id, assigned);
   }
   tell();
-  tell_names();
 }
 
 void UnitSet::add(const std::string& id, const std::optional<Assigned>& assigned) {
@@ -225,15 +228,21 @@ void UnitSet::tell() {
   none.detail = "nothing is placed here";
   report_ = merged_report(units_.empty() && !clearing_ ? none : outside_, reports);
   host_.on_report(report_);
+  tell_names();
 }
 
 void UnitSet::tell_names() {
-  std::map<std::string, std::string> names;
-  if (assignment_)
-    for (const Assigned& assigned : *assignment_)
-      for (const std::string& member : assigned.members)
-        names[member] =
-            net::to_string(net::container_address(net::parse_subnet(self_.subnet), assigned.place));
+  if (clearing_) return;  // what runs isn't known yet
+  cluster::ContainerNames names;
+  for (const Assigned& assigned : assignment_.value_or(std::vector<Assigned>{})) {
+    auto unit = units_.find(assigned.id);
+    bool well = unit != units_.end() && !unit->second.retiring && serves(unit->second.unit->report());
+    for (const std::string& member : assigned.members) {
+      names.addresses[member] =
+          net::to_string(net::container_address(net::parse_subnet(self_.subnet), assigned.place));
+      if (!well) names.ill.insert(member);
+    }
+  }
   if (names == names_) return;
   names_ = names;
   host_.on_names(names);

@@ -36,8 +36,7 @@ class UnitSet {
     std::shared_ptr<ImageAccess> images;
     std::function<void(const NodeReport&)> on_report;
     std::function<void(const std::string& start)> on_head_start;
-    // Names "N.LABEL" of this node's containers and their addresses changed.
-    std::function<void(const std::map<std::string, std::string>& names)> on_names;
+    std::function<void(const cluster::ContainerNames& names)> on_names;  // they, or their health, changed
   };
   explicit UnitSet(Host host);
   ~UnitSet();  // the containers go on
@@ -76,9 +75,9 @@ class UnitSet {
   cluster::Node self_;
   std::string ray_token_;
   Assignment assignment_;
-  std::map<std::string, Unit> units_;  // by UnitRecord::unit
-  NodeReport outside_, report_;        // outside: what lies before any container
-  std::map<std::string, std::string> names_;
+  std::map<std::string, Unit> units_;             // by UnitRecord::unit
+  NodeReport outside_, report_;                   // outside: what lies before any container
+  std::optional<cluster::ContainerNames> names_;  // as told; empty: nothing yet
   bool begun_ = false, clearing_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

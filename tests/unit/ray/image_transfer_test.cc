@@ -76,7 +76,7 @@ struct Tie : NodeControl {
     return client.request(name, body, std::move(completion));
   }
   void set_network_facts(const std::string&, const std::string&) override {}
-  void set_names(const std::map<std::string, std::string>&) override {}
+  void set_names(const cluster::ContainerNames&) override {}
   void set_setting(const std::string&, const std::string&) override {}
   void ray_token(std::function<void(const std::string&, const std::string&)>) override {}
 };
