@@ -57,12 +57,19 @@ struct DnsForwarder::Exchange {
   Fd socket = {};
   uint64_t timer = 0;
   std::string out = {}, in = {};  // TCP
+
+  const Upstream& server() const { return servers[attempt % servers.size()]; }
 };
 
 DnsForwarder::DnsForwarder(Poller& poller) : poller_(poller) {}
 
 DnsForwarder::~DnsForwarder() {
   for (auto& [key, exchange] : exchanges_) close(*exchange);
+}
+
+void DnsForwarder::set_upstreams(std::vector<Upstream> upstreams) {
+  upstreams_ = std::move(upstreams);
+  memory_.keep(upstreams_);
 }
 
 void DnsForwarder::start(std::string query, std::string question, DnsTransport transport, Done done) {
@@ -72,7 +79,7 @@ void DnsForwarder::start(std::string query, std::string question, DnsTransport t
   exchange->question = std::move(question);
   exchange->transport = transport;
   exchange->done = std::move(done);
-  exchange->servers = upstreams_;
+  exchange->servers = memory_.order(upstreams_, transport, Poller::Clock::now());
   exchange->attempts = upstreams_.size();
   if (transport == DnsTransport::udp && !upstreams_.empty())
     exchange->attempts = std::max(exchange->attempts, least_udp_attempts);
@@ -83,10 +90,10 @@ void DnsForwarder::start(std::string query, std::string question, DnsTransport t
 void DnsForwarder::attempt(uint64_t key) {
   Exchange& exchange = *exchanges_.at(key);
   for (; exchange.attempt < exchange.attempts; ++exchange.attempt) {
-    const Upstream& server = exchange.servers[exchange.attempt % exchange.servers.size()];
+    const Upstream& server = exchange.server();
     if (!open(key, exchange, server)) continue;
     auto limit = time_limit / static_cast<int>(exchange.attempts);
-    exchange.timer = poller_.at(Poller::Clock::now() + limit, [this, key] { next(key); });
+    exchange.timer = poller_.at(Poller::Clock::now() + limit, [this, key] { time_out(key); });
     return;
   }
   finish(key, exchange.failure);
@@ -127,6 +134,12 @@ void DnsForwarder::next(uint64_t key) {
   attempt(key);
 }
 
+void DnsForwarder::time_out(uint64_t key) {
+  const Exchange& exchange = *exchanges_.at(key);
+  memory_.silent(exchange.server(), exchange.transport, Poller::Clock::now());
+  next(key);
+}
+
 void DnsForwarder::finish(uint64_t key, std::string answer) {
   auto node = exchanges_.extract(key);
   close(*node.mapped());
@@ -134,6 +147,8 @@ void DnsForwarder::finish(uint64_t key, std::string answer) {
 }
 
 void DnsForwarder::take(uint64_t key, std::string answer) {
+  const Exchange& exchange = *exchanges_.at(key);
+  memory_.answered(exchange.server(), exchange.transport);
   if (!is_failure(dns_code(answer))) return finish(key, std::move(answer));
   exchanges_.at(key)->failure = std::move(answer);
   next(key);

@@ -10,14 +10,14 @@
 
 #include "net/poller.h"
 #include "net/resolv_conf.h"
+#include "net/upstream_memory.h"
 
 namespace rayctl::net {
-
-enum class DnsTransport { udp, tcp };
 
 // Asks one server after the other: each attempt has its own socket (so its own random source port) and its
 // own random id; only the server asked can answer, and only with this id and question. The next server is
 // asked on silence, SERVFAIL, REFUSED and errors of the socket; all within 4.5 s, before clients' 5 s.
+// Servers that were silent lately are asked last.
 class DnsForwarder {
  public:
   explicit DnsForwarder(Poller& poller);
@@ -25,7 +25,7 @@ class DnsForwarder {
   DnsForwarder(const DnsForwarder&) = delete;
   DnsForwarder& operator=(const DnsForwarder&) = delete;
 
-  void set_upstreams(std::vector<Upstream> upstreams) { upstreams_ = std::move(upstreams); }
+  void set_upstreams(std::vector<Upstream> upstreams);
 
   // `done` is called once, later or at once, with the answer (its id is anything) or with "" when no server
   // gave one.
@@ -38,6 +38,7 @@ class DnsForwarder {
   void attempt(uint64_t key);
   bool open(uint64_t key, Exchange& exchange, const Upstream& server);
   void next(uint64_t key);
+  void time_out(uint64_t key);
   void on_udp(uint64_t key);
   void on_tcp(uint64_t key, uint32_t events);
   void take(uint64_t key, std::string answer);
@@ -46,6 +47,7 @@ class DnsForwarder {
 
   Poller& poller_;
   std::vector<Upstream> upstreams_;
+  UpstreamMemory memory_;
   std::map<uint64_t, std::unique_ptr<Exchange>> exchanges_;
   uint64_t next_key_ = 1;
 };

@@ -6,7 +6,7 @@ source "$(dirname "$0")/lib.sh"
 need_root
 driver=$RAYCTL_BUILD/drivers/control nodes=${NODES:-5000}
 [ -x "$driver" ] || fail "build first: no $driver"
-ulimit -n 65536
+ulimit -n "$(ulimit -Hn)"
 start_head() { background head "$driver" head "$T/h" "$T/hr" "127.0.0.1:${port:-0}" pending=2000; head=$pid; wait_for 20 grep -q ready "$T/head.log"; port=$(sed -n 's/ready //p' "$T/head.log"); }
 start_head
 rayctl --state-dir "$T/h" --run-dir "$T/hr" token create --uses $((nodes * 2)) --file "$T/token" >/dev/null
@@ -24,8 +24,8 @@ report_alone "$nodes nodes: head at rest" '% core' "$(awk -v t=$((after - before
 report_alone "$nodes nodes: head at rest" MB "$(rss "$head")"
 lines=$(grep -c '^connected' "$T/swarm.log")
 kill -9 "$head"; wait "$head" 2>/dev/null || true
-start_head
 begin=$EPOCHREALTIME
+start_head
 back() { [ "$(grep -c '^connected' "$T/swarm.log")" -gt "$lines" ]; }
 wait_for 240 back
 report_alone "$nodes nodes back after kill -9" s "$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f\n", b - a }')"

@@ -178,6 +178,73 @@ TEST_CASE("reverse names of the pool are answered, never passed on", "[net]") {
   CHECK_FALSE(ask("1.2.3.x.in-addr.arpa", DnsType::ptr));
 }
 
+TEST_CASE("reverse names of IPv6 are answered from the pool alone", "[net]") {
+  DnsTable t;
+  t.pools = {parse_subnet("fd00:64::/32")};
+  add_name(t, "six", parse_address("fd00:64::2"));
+  std::string zeros;
+  for (int i = 0; i < 23; ++i) zeros += "0.";
+  std::string tail = zeros + "4.6.0.0.0.0.d.f.ip6.arpa";
+  std::minstd_rand shuffle(1);
+  auto reply = answer_from_table(t, query("2." + tail, DnsType::ptr), shuffle);
+  REQUIRE(reply);
+  REQUIRE(reply->answers.size() == 1);
+  CHECK(reply->answers[0].type == DnsType::ptr);
+  CHECK(reply->answers[0].data == encode_dns_name("six.q"));
+  reply = answer_from_table(t, query("3." + tail, DnsType::ptr), shuffle);
+  REQUIRE(reply);
+  CHECK(reply->code == DnsCode::no_such_name);
+  CHECK(reply->authority.at(0).owner == "4.6.0.0.0.0.d.f.ip6.arpa");
+  tail.replace(tail.size() - std::string("d.f.ip6.arpa").size(), 1, "c");
+  CHECK_FALSE(answer_from_table(t, query("2." + tail, DnsType::ptr), shuffle));  // not ours
+}
+
+TEST_CASE("a reply echoes the question's bytes and has what the checklist asks for", "[net]") {
+  std::string asked = question("hEaD.Q", 28);
+  DnsIncoming incoming = parse_dns_query(as_bytes(header(0x0110, 1, 1) + asked + opt(4096)));
+  REQUIRE(incoming.kind == DnsIncoming::Kind::query);
+  std::minstd_rand shuffle(1);
+  DnsReply reply = *answer_from_table(table(), incoming.query, shuffle);
+  std::string bytes = write_dns_reply(incoming.query, reply, 1232);
+  CHECK(bytes.substr(12, asked.size()) == asked);
+  CHECK(bytes.substr(0, 2) == "\x12\x34");
+  CHECK(static_cast<uint8_t>(bytes[2]) == 0x85);  // QR, AA, RD
+  CHECK(static_cast<uint8_t>(bytes[3]) == 0x90);  // RA, CD; NOERROR: there is no AAAA, but the name is there
+  CHECK(bytes.substr(4, 8) == "\0\1\0\0\0\1\0\1"s);
+  CHECK(bytes.substr(bytes.size() - 11) == opt(1232));
+  std::string soa = bytes.substr(12 + asked.size(), bytes.size() - 11 - 12 - asked.size());
+  CHECK(soa.substr(soa.size() - 4) == "\0\0\0\5"s);   // how long a negative answer may be kept
+  for (uint16_t type : {2, 5, 15, 16, 33, 64, 65}) {  // NS, CNAME, MX, TXT, SRV, SVCB, HTTPS
+    reply = *ask("head.q", static_cast<DnsType>(type));
+    CHECK(reply.code == DnsCode::ok);
+    CHECK(reply.answers.empty());
+    CHECK(reply.authority.size() == 1);
+  }
+  for (uint8_t klass : {uint8_t{3}, uint8_t{4}, uint8_t{255}}) {
+    incoming = parse_dns_query(as_bytes(header(0x0100, 1) + question("head.q", 1, klass)));
+    REQUIRE(incoming.kind == DnsIncoming::Kind::query);
+    CHECK(answer_from_table(table(), incoming.query, shuffle)->code == DnsCode::refused);
+  }
+  // BADVERS: its upper bits are in OPT
+  incoming = parse_dns_query(as_bytes(header(0x0100, 1, 1) + question("head.q", 1) + opt(1232, 1)));
+  bytes = write_dns_reply(incoming.query, {incoming.problem}, 512);
+  CHECK((bytes[3] & 15) == 0);
+  CHECK(bytes.substr(bytes.size() - 6) == "\1\0\0\0\0\0"s);
+}
+
+TEST_CASE("who sees some names only learns of no other", "[net]") {
+  std::vector<std::string> visible{"head.q"};
+  std::minstd_rand shuffle(1);
+  auto asks = [&](const std::string& name, DnsType type) {
+    return answer_from_table(table(), query(name, type), shuffle, &visible);
+  };
+  CHECK(asks("head.q", DnsType::a)->answers.size() == 1);
+  CHECK(asks("wk.q", DnsType::a)->code == DnsCode::no_such_name);
+  CHECK(asks("deep.q", DnsType::a)->code == DnsCode::no_such_name);  // nor that 1.deep.q is below it
+  CHECK(asks("66.0.64.10.in-addr.arpa", DnsType::ptr)->code == DnsCode::no_such_name);
+  CHECK_FALSE(asks("wk", DnsType::a));
+}
+
 TEST_CASE("a label's members come in every order", "[net]") {
   std::minstd_rand shuffle(1);
   std::set<std::string> firsts;
