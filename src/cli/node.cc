@@ -46,7 +46,9 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--overlay", "MODE", &f.overlay,
              "head: the network between nodes: auto (default: encrypted, by the kernel's WireGuard or "
              "rayctl's own), "
-             "wireguard, userspace, or vxlan (not encrypted); worker: how it encrypts"),
+             "wireguard, userspace, vxlan (not encrypted), or host (no overlay: containers use the machines' "
+             "own addresses "
+             "and ports, no rule is enforced); worker: how it encrypts"),
       option("--overlay-port", "PORT", &f.overlay_port,
              "head: the overlay's UDP port, open between all nodes (default 51820; vxlan: 8472)"),
       option("--overlay-cipher", "NAME", &f.overlay_cipher,

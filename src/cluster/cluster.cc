@@ -244,6 +244,10 @@ ClusterView parse_view(const Json& json) {
   return view;
 }
 
+const std::string& reached_at(const Cluster& cluster, const Node& node, const std::string& planned) {
+  return shares_host_network(cluster) ? node.underlay : planned;
+}
+
 std::map<std::string, std::vector<Member>> label_members(const ClusterView& view) {
   std::map<std::string, std::vector<Member>> labels;
   if (view.cluster.policy)
@@ -253,8 +257,9 @@ std::map<std::string, std::vector<Member>> label_members(const ClusterView& view
     for (const auto& [name, address] : node.names) {
       size_t dot = name.find('.');
       if (dot == std::string::npos || !valid_container_name(name)) continue;
-      labels[name.substr(dot + 1)].push_back(
-          {static_cast<uint32_t>(std::stoul(name.substr(0, dot))), address, id, !node.ill.contains(name)});
+      labels[name.substr(dot + 1)].push_back({static_cast<uint32_t>(std::stoul(name.substr(0, dot))),
+                                              reached_at(view.cluster, node, address), id,
+                                              !node.ill.contains(name)});
     }
   }
   for (auto& entry : labels)
@@ -268,11 +273,14 @@ std::vector<Name> names(const ClusterView& view) {
   std::map<std::string, std::vector<Member>> labels = label_members(view);
   for (const auto& [id, node] : view.nodes) {
     if (!node.present()) continue;
+    const std::string& own = reached_at(view.cluster, node, node.address);
+    if (own.empty()) continue;  // without an overlay, one whose address isn't known yet
     // A label may be named like a node: the name is then where its container is.
     auto label = labels.find(node.name);
-    if (label == labels.end() || label->second.empty()) all.push_back({node.name, node.address, id});
-    if (node.role == MemberRole::head) all.push_back({"head", node.address, id});
-    for (const auto& [name, address] : node.names) all.push_back({name, address, id});
+    if (label == labels.end() || label->second.empty()) all.push_back({node.name, own, id});
+    if (node.role == MemberRole::head) all.push_back({"head", own, id});
+    for (const auto& [name, address] : node.names)
+      all.push_back({name, reached_at(view.cluster, node, address), id});
   }
   for (const auto& [label, members] : labels) {
     bool any = std::any_of(members.begin(), members.end(), [](const Member& m) { return m.healthy; });

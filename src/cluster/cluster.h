@@ -76,6 +76,15 @@ struct ContainerNames {
   bool operator==(const ContainerNames&) const = default;
 };
 
+// Whether containers are in their machine's own network namespace: there is no overlay then.
+inline constexpr const char* host_overlay = "host";
+inline bool shares_host_network(const Cluster& cluster) {
+  return cluster.overlay == host_overlay;
+}
+// Where a container is reached whose place on `node` has the address `planned`: there, or without an overlay
+// at the node's own address.
+const std::string& reached_at(const Cluster& cluster, const Node& node, const std::string& planned);
+
 nlohmann::json to_json(const Cluster& cluster);
 nlohmann::json to_json(const Node& node);
 Cluster parse_cluster(const Json& json);

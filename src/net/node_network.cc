@@ -233,6 +233,10 @@ Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
   State& state = *state_;
   Reconciled result;
   const Overlay& overlay = wanted.overlay;
+  if (overlay.mode == OverlayMode::host) {  // the containers have this machine's own links
+    result.mtu = default_mtu();
+    return result;
+  }
   // What keeps the pool's traffic in comes first, and stands whatever fails below.
   if (apply_table(state.netfilter, node_table(rules_of(wanted))))
     result.changes.push_back("set nftables table inet rayctl");

@@ -94,6 +94,8 @@ std::string_view mode_name(OverlayMode mode) {
   switch (mode) {
     case OverlayMode::none:
       return "none";
+    case OverlayMode::host:
+      return "host";
     case OverlayMode::vxlan:
       return "vxlan";
     case OverlayMode::wireguard:
@@ -106,11 +108,12 @@ std::string_view mode_name(OverlayMode mode) {
 
 OverlayMode choose_mode(std::string_view cluster, std::string_view own, const KernelParts& kernel) {
   bool encrypted = cluster == "auto" || cluster == "wireguard" || cluster == "userspace";
-  if (!encrypted && cluster != "vxlan")
+  if (!encrypted && cluster != "vxlan" && cluster != "host")
     throw Error("cannot make the overlay: the cluster's mode '{}' isn't one of this version", cluster);
   if (!own.empty() && own != "auto" && own != cluster &&
       !(encrypted && (own == "wireguard" || own == "userspace")))
     throw Error("cannot use overlay '{}': the cluster's is '{}', for all its nodes", own, cluster);
+  if (cluster == "host") return OverlayMode::host;
   if (!encrypted) {
     if (!kernel.vxlan)
       throw Error("cannot make the overlay: this kernel has no VXLAN (CONFIG_VXLAN; try: modprobe vxlan)");

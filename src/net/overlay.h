@@ -19,16 +19,17 @@
 
 namespace rayctl::net {
 
-// How packets travel between nodes. none: one node alone, containers behind NAT.
-enum class OverlayMode { none, vxlan, wireguard, userspace };
+// How packets travel between nodes. none: one node alone, containers behind NAT. host: there is no overlay,
+// the containers are in the nodes' own network namespaces; nothing of ours is in the kernel.
+enum class OverlayMode { none, host, vxlan, wireguard, userspace };
 std::string_view mode_name(OverlayMode mode);
 constexpr bool encrypts(OverlayMode mode) {
   return mode == OverlayMode::wireguard || mode == OverlayMode::userspace;
 }
 
-// What a node does in a cluster whose mode is `cluster` ("auto", "wireguard", "userspace", "vxlan"); `own` is
-// how this node was told to encrypt, if it was. Throws when it can't: an encrypted cluster is never joined in
-// clear.
+// What a node does in a cluster whose mode is `cluster` ("auto", "wireguard", "userspace", "vxlan", "host");
+// `own` is how this node was told to encrypt, if it was. Throws when it can't: an encrypted cluster is never
+// joined in clear.
 struct KernelParts {
   bool wireguard = false, tun = false, vxlan = true;
 };

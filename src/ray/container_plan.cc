@@ -75,7 +75,7 @@ run::Defaults container_defaults(const ContainerInputs& in) {
   d.cwd = in.image.workdir.empty() ? "/" : in.image.workdir;
   d.user = in.user;
   d.hostname = in.id.substr(0, 12);
-  d.network = run::NetworkMode::join;
+  d.network = in.netns.empty() ? run::NetworkMode::host : run::NetworkMode::join;
   d.network_namespace = in.netns;
   d.cgroups_path = in.cgroups_path;
   d.resources.memory.limit = static_cast<int64_t>(r.memory);

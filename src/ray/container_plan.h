@@ -34,7 +34,7 @@ struct ContainerInputs {
   std::string home;
   ContainerFiles files;
   std::string init_binary;  // the sealed copy, on the host
-  std::string netns;
+  std::string netns;        // empty: the machine's own
   std::string cgroups_path;
 };
 

@@ -24,6 +24,40 @@ std::string age_of(int64_t handshake, int64_t now) {
                            human_duration(std::chrono::seconds(std::max<int64_t>(now - handshake, 0))));
 }
 
+// Where a peer answers: without an overlay the machine itself.
+net::ProbeTarget target(const net::Overlay& overlay, const net::Peer& peer, size_t size) {
+  return {overlay.mode == net::OverlayMode::host ? peer.underlay : net::vtep_address(peer.subnet), size};
+}
+
+// Without an overlay there is one way, the network's own.
+Check reach_machine(const CheckInput& input, const CheckFacts& facts, size_t i) {
+  const net::Peer& peer = input.wanted.overlay.peers[i];
+  Check check{"reach " + peer.name};
+  if (!peer.underlay.is_v4()) {
+    check.reason = fmt::format("at {}; IPv6 isn't probed", net::to_string(peer.underlay));
+    return check;
+  }
+  const net::ProbeAnswer &small = facts.small.at(i), &large = facts.large.at(i);
+  if (small.time) {
+    check.reason = fmt::format("{} answers within {:.1f} ms", net::to_string(peer.underlay),
+                               static_cast<double>(small.time->count()) / 1000);
+    if (large.time) return check;
+    check.verdict = Verdict::failure;
+    check.reason += fmt::format(", but no packet of {} bytes arrives", input.mtu);
+    check.fix = fmt::format(
+        "give the route its real size, e.g. ip route replace {} via GATEWAY mtu 1400, on both nodes",
+        net::to_string(peer.underlay));
+    return check;
+  }
+  check.verdict = Verdict::warning;  // echoes may be closed where TCP is open
+  check.reason = fmt::format("no answer to echoes from {}", net::to_string(peer.underlay));
+  check.fix =
+      "let the machines reach each other on every TCP port and by ICMP, in the cloud's firewall and on the "
+      "hosts: Ray "
+      "needs it";
+  return check;
+}
+
 Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
   const net::Overlay& overlay = input.wanted.overlay;
   const net::Peer& peer = overlay.peers[i];
@@ -66,6 +100,22 @@ Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
   return check;
 }
 
+// What the overlay needs of this host.
+void judge_machine(const CheckInput& input, const CheckFacts& facts, std::vector<Check>& checks) {
+  if (facts.forwarding)
+    checks.push_back({"forwarding", Verdict::ok, "IPv4 packets are forwarded"});
+  else
+    checks.push_back({"forwarding", Verdict::failure,
+                      "IPv4 packets are not forwarded: something reset the setting",
+                      "sysctl -w net.ipv4.ip_forward=1"});
+  if (facts.pool_overlap.empty())
+    checks.push_back({"pool", Verdict::ok,
+                      net::to_string(input.wanted.overlay.pool) + " overlaps no network of this host"});
+  else
+    checks.push_back(
+        {"pool", Verdict::failure, facts.pool_overlap, "a cluster with another --pool, or another route"});
+}
+
 }  // namespace
 
 std::string_view verdict_name(Verdict verdict) {
@@ -85,28 +135,23 @@ nlohmann::json to_json(const std::vector<Check>& checks) {
 std::vector<Check> judge(const CheckInput& input, const CheckFacts& facts) {
   std::vector<Check> checks;
   const net::Overlay& overlay = input.wanted.overlay;
-  checks.push_back({"overlay", Verdict::ok,
-                    fmt::format("{}, {}, UDP port {}, MTU {}, {} peers", net::mode_name(overlay.mode),
-                                net::encrypts(overlay.mode) ? "encrypted" : "not encrypted", overlay.port,
-                                input.mtu, overlay.peers.size())});
+  bool host = overlay.mode == net::OverlayMode::host;
+  if (host)
+    checks.push_back({"overlay", Verdict::ok,
+                      fmt::format("host (no overlay, not encrypted, no rules), MTU {}, {} peers", input.mtu,
+                                  overlay.peers.size())});
+  else
+    checks.push_back({"overlay", Verdict::ok,
+                      fmt::format("{}, {}, UDP port {}, MTU {}, {} peers", net::mode_name(overlay.mode),
+                                  net::encrypts(overlay.mode) ? "encrypted" : "not encrypted", overlay.port,
+                                  input.mtu, overlay.peers.size())});
   if (!input.failure.empty())
     checks.push_back({"kernel", Verdict::failure, input.failure,
                       "what the message names; it is tried again every second"});
   else
     checks.push_back({"kernel", Verdict::ok, "links, routes, rules and peers are as they should be"});
   for (const std::string& problem : input.problems) checks.push_back({"problem", Verdict::warning, problem});
-  if (facts.forwarding)
-    checks.push_back({"forwarding", Verdict::ok, "IPv4 packets are forwarded"});
-  else
-    checks.push_back({"forwarding", Verdict::failure,
-                      "IPv4 packets are not forwarded: something reset the setting",
-                      "sysctl -w net.ipv4.ip_forward=1"});
-  if (facts.pool_overlap.empty())
-    checks.push_back(
-        {"pool", Verdict::ok, net::to_string(overlay.pool) + " overlaps no network of this host"});
-  else
-    checks.push_back(
-        {"pool", Verdict::failure, facts.pool_overlap, "a cluster with another --pool, or another route"});
+  if (!host) judge_machine(input, facts, checks);
   if (!input.dns)
     checks.push_back({"names", Verdict::failure, "the name server doesn't run", "rayctl's log says why"});
   else if (!input.dns->errors.empty())
@@ -131,7 +176,8 @@ std::vector<Check> judge(const CheckInput& input, const CheckFacts& facts) {
       checks.push_back(tunnel);
     }
   }
-  for (size_t i = 0; i < overlay.peers.size(); ++i) checks.push_back(reach(input, facts, i));
+  for (size_t i = 0; i < overlay.peers.size(); ++i)
+    checks.push_back(host ? reach_machine(input, facts, i) : reach(input, facts, i));
   return checks;
 }
 
@@ -146,8 +192,8 @@ CheckFacts look_up(const CheckInput& input) {
   facts.forwarding = net::sysctl("ipv4/ip_forward") == "1";
   std::vector<net::ProbeTarget> small, large;
   for (const net::Peer& peer : input.wanted.overlay.peers) {
-    small.push_back({net::vtep_address(peer.subnet), small_size});
-    large.push_back({net::vtep_address(peer.subnet), input.mtu});
+    small.push_back(target(input.wanted.overlay, peer, small_size));
+    large.push_back(target(input.wanted.overlay, peer, input.mtu));
   }
   facts.small = net::probe(small, probe_limit);
   facts.large = net::probe(large, probe_limit);

@@ -26,6 +26,11 @@ void route(const std::shared_ptr<RequestContext>& context, const cluster::Reques
 }
 
 nlohmann::json rules_of(const RequestContext& context) {
+  if (context.net.mode() == net::OverlayMode::host)  // containers are the machine itself
+    return {{"node", context.control.self()->name},
+            {"rules",
+             {{{"from", "anyone"}, {"to", "containers"}, {"what", "all (no overlay)"}, {"allowed", true}}}},
+            {"members", nlohmann::json::object()}};
   net::Netlink netfilter(NETLINK_NETFILTER);
   net::ReachTable table = net::read_reach(netfilter, net::NodeNetwork{}.bridge);
   nlohmann::json rules = nlohmann::json::array(), members = nlohmann::json::object();

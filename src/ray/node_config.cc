@@ -188,7 +188,7 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     throw UsageError("--image: missing: name the image that Ray runs in");
   c.overlay = options.overlay.value_or("");
   if (c.role == cluster::MemberRole::head) {
-    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan"});
+    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan", "host"});
     c.overlay_cipher = options.overlay_cipher.value_or("");
     require_one_of("--overlay-cipher", c.overlay_cipher, {"chacha20poly1305", "aes256gcm"});
     uint64_t port = options.overlay_port.value_or(0);
@@ -218,7 +218,7 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
                                       {"--job", options.job.has_value()},
                                       {"--claim-token-file", options.claim_token_file.has_value()}})
       if (given) throw UsageError("{}: set on the head, for the whole cluster", flag);
-    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan"});
+    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan", "host"});
     if (!options.join || options.join->empty())
       throw UsageError("--join: missing: name the head as HOST:PORT");
     cluster::HostPort join = cluster::parse_host_port(*options.join, cluster::default_control_port);

@@ -252,7 +252,8 @@ class HeadControl : public NodeControl {
       if (node.status == cluster::NodeStatus::joined && server_->connected(id)) witnesses.push_back(id);
     for (const auto& [id, node] : state_->members().nodes()) {
       if (node.status != cluster::NodeStatus::suspect) continue;
-      std::string end = net::to_string(net::vtep_address(net::parse_subnet(node.subnet)));
+      std::string end = cluster::reached_at(
+          state_->cluster(), node, net::to_string(net::vtep_address(net::parse_subnet(node.subnet))));
       std::shuffle(witnesses.begin(), witnesses.end(), random_);
       for (size_t i = 0; i < std::min(witness_count, witnesses.size()); ++i)
         server_->request(

@@ -196,6 +196,20 @@ struct NodeNet::State {
     written_names = std::move(table);
   }
 
+  // The machine's own namespace gets a path, as the name server outlives us.
+  net::Attachment attach_shared(const std::string& container_id) {
+    net::Attachment attachment{
+        .container = container_id,
+        .netns = net::Netns::restore(run_dir, shared_namespace, "/proc/self/ns/net").path(),
+        .address = net::parse_address(self->underlay),
+        .mtu = mtu};
+    std::erase_if(containers, [&](const net::Attachment& a) { return a.container == container_id; });
+    containers.push_back(attachment);
+    look(Why::wanted);
+    dns.wait_serving(shared_namespace, table_version, names_deadline);
+    return attachment;
+  }
+
   std::vector<std::string> run_tunnel(const std::string& link, uint32_t link_mtu,
                                       const net::WireguardDevice& device) {
     std::vector<std::string> changes;
@@ -276,7 +290,10 @@ struct NodeNet::State {
 
 std::string own_encryption(const std::string& overlay) {
   if (overlay == "wireguard" || overlay == "userspace") return overlay;
-  return std::string(net::mode_name(net::choose_mode("auto", "", net::kernel_parts())));
+  net::KernelParts kernel = net::kernel_parts();
+  return kernel.wireguard ? "wireguard"
+         : kernel.tun     ? "userspace"
+                          : "";  // "": a cluster that encrypts refuses it
 }
 
 NodeNet::NodeNet(asio::io_context& io, const Paths& paths, const std::string& binary,
@@ -300,6 +317,7 @@ void NodeNet::update(const cluster::ClusterView& view, const cluster::Node& self
 net::Attachment NodeNet::attach(const std::string& container_id, int64_t pid, uint32_t slot) {
   State& s = *state_;
   if (!s.self) throw Error("cannot attach a container: this node has no address yet");
+  if (s.own().mode == net::OverlayMode::host) return s.attach_shared(container_id);
   net::Netns netns = pid > 0
                          ? net::Netns::restore(s.run_dir, container_id, fmt::format("/proc/{}/ns/net", pid))
                          : net::Netns::create(s.run_dir, container_id);
@@ -317,7 +335,7 @@ void NodeNet::detach(const std::string& container_id) {
   State& s = *state_;
   if (std::erase_if(s.containers, [&](const net::Attachment& a) { return a.container == container_id; }) == 0)
     return;
-  net::detach_container(container_id);
+  if (s.own().mode != net::OverlayMode::host) net::detach_container(container_id);
   s.try_look(State::Why::wanted);  // the name server lets go of the namespace
   net::Netns::remove(s.run_dir, container_id);
 }

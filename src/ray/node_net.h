@@ -33,6 +33,9 @@ net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster:
                                 std::vector<std::string>* problems = nullptr);
 net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<net::Attachment>& containers,
                            uint64_t version);
+// Without an overlay: what the machine's own network namespace is called among those that names are served
+// in.
+inline constexpr const char* shared_namespace = "host";
 // `view` tells which peers may use the cluster's own cipher.
 wg::TunnelTable wanted_tunnel(const cluster::ClusterView& view, const std::string& link, uint32_t mtu,
                               const net::WireguardDevice& device, uint64_t version);
@@ -65,7 +68,7 @@ class NodeNet {
   // The container's namespace and link; the same values at each start. Applied at once, its names are served
   // on return.
   // `pid`: of a container that runs already, whose namespace it is. `slot`: which address of the node's
-  // subnet; 0 is Ray's own container.
+  // subnet; 0 is Ray's own container. Without an overlay the namespace is the machine's own.
   net::Attachment attach(const std::string& container_id, int64_t pid = 0, uint32_t slot = 0);
   void detach(const std::string& container_id);  // when it ended and won't come back: removes its namespace
   const std::vector<std::string>& problems() const;  // what the reconciler can't put right, for status

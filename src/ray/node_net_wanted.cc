@@ -107,6 +107,16 @@ net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster:
     }
   }
   if (view.cluster.policy) wanted.policy = policy_of(view);
+  bool host = own.mode == net::OverlayMode::host;
+  if (host && wanted.policy && wanted.policy->egress == net::Egress::declared)
+    throw Error(
+        "cannot keep 'egress: declared' with overlay 'host': it has no rules of its own (any other --overlay "
+        "has)");
+  if (host && wanted.policy && problems)
+    problems->push_back(
+        "the deployment's connections open what they say, but nothing is closed: overlay 'host' has no rules "
+        "of its "
+        "own (the machines' and the cloud's firewalls stand alone; any other --overlay closes the rest)");
   return wanted;
 }
 
@@ -114,7 +124,8 @@ net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<n
                            uint64_t version) {
   net::DnsTable table;
   table.version = version;
-  table.pools = {net::parse_subnet(view.cluster.pool)};
+  bool shared = cluster::shares_host_network(view.cluster);
+  if (!shared) table.pools = {net::parse_subnet(view.cluster.pool)};
   table.absent = net::metadata_names();
   std::vector<cluster::Name> all = cluster::names(view);
   // An address's reverse name is the first that it gets: "2.web" or its node's; "head" and labels are
@@ -123,6 +134,10 @@ net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<n
   std::stable_partition(all.begin(), all.end(),
                         [&](const cluster::Name& n) { return n.name != "head" && !labels.contains(n.name); });
   for (const cluster::Name& name : all) net::add_name(table, name.name, net::parse_address(name.address));
+  if (shared) {  // one namespace, of all
+    if (!containers.empty()) table.containers = {{shared_namespace, containers.front().netns}};
+    return table;
+  }
   std::optional<net::Policy> policy;
   if (view.cluster.policy) policy = policy_of(view);
   for (const net::Attachment& a : containers) {

@@ -32,6 +32,10 @@ std::vector<const cluster::Node*> in_order(const cluster::ClusterView& view) {
   return nodes;
 }
 
+bool is_encrypted(const cluster::Cluster& cluster) {
+  return cluster.overlay != "vxlan" && !cluster::shares_host_network(cluster);
+}
+
 std::vector<PlacedContainer> all_containers(const RequestContext& context) {
   std::vector<PlacedContainer> all;
   cluster::ClusterView view = context.control.view();
@@ -68,7 +72,7 @@ nlohmann::json status(const RequestContext& context) {
                            {"id", id},
                            {"role", cluster::role_name(node.role)},
                            {"status", cluster::status_name(node.status)},
-                           {"address", node.address},
+                           {"address", cluster::reached_at(view.cluster, node, node.address)},
                            {"subnet", node.subnet},
                            {"underlay", node.underlay}};
     if (net::encrypts(context.net.mode())) item["overlay"] = node.overlay;
@@ -79,7 +83,7 @@ nlohmann::json status(const RequestContext& context) {
   }
   nlohmann::json answer = {{"nodes", std::move(nodes)}};
   answer["cluster"] = {{"id", view.cluster.id},           {"image", view.cluster.image},
-                       {"overlay", view.cluster.overlay}, {"encrypted", view.cluster.overlay != "vxlan"},
+                       {"overlay", view.cluster.overlay}, {"encrypted", is_encrypted(view.cluster)},
                        {"pool", view.cluster.pool},       {"prefix", view.cluster.prefix},
                        {"workers", view.cluster.workers}, {"epoch", view.epoch}};
   if (std::string trouble = context.control.trouble(); !trouble.empty()) answer["head"] = trouble;

@@ -162,6 +162,7 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
     try {
       save_unit(host.paths, *record);
       host.net.attach(record->id, 0, address_place());
+      if (place.shares_network && !place.plain) require_free_ports(place.ray);
     } catch (const Error& e) {
       return start_failed(e.message());
     }

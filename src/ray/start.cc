@@ -5,6 +5,9 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+#include "net/port_holder.h"
+
 namespace rayctl::ray {
 
 std::vector<std::string> ray_start_argv(const RayNode& node) {
@@ -32,6 +35,30 @@ std::vector<std::string> ray_start_argv(const RayNode& node) {
                               "--log-color=false",  // colours would be in the log even in a pipe
                           });
   return argv;
+}
+
+std::vector<std::pair<uint16_t, std::string>> ray_ports(const RayNode& node) {
+  const Ports& p = node.ports;
+  std::vector<std::pair<uint16_t, std::string>> ports;
+  if (node.role == cluster::MemberRole::head)
+    ports = {{p.gcs, "Ray's head"}, {p.dashboard, "its dashboard"}, {p.client, "its clients"}};
+  ports.insert(ports.end(), {{p.node_manager, "its node manager"},
+                             {p.object_manager, "its object manager"},
+                             {p.runtime_env_agent, "its environments"},
+                             {p.agent_grpc, "its agent"},
+                             {p.agent_http, "its agent's HTTP"},
+                             {p.metrics, "its metrics"}});
+  return ports;
+}
+
+void require_free_ports(const RayNode& node) {
+  for (const auto& [port, what] : ray_ports(node))
+    if (auto holder = net::tcp_port_holder(port))
+      throw Error(
+          "cannot start Ray: TCP port {} ({}) is taken on this machine by {}, and with overlay 'host' Ray "
+          "uses the "
+          "machine's own ports",
+          port, what, *holder);
 }
 
 std::vector<std::string> driver_environment(const RayNode& node) {

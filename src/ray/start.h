@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ray/node_config.h"
@@ -13,7 +14,7 @@ namespace rayctl::ray {
 // Ray's ports, pinned so that firewalls and policies can name them (cluster.md 3.1).
 struct Ports {
   uint16_t gcs = 6379, dashboard = 8265, node_manager = 6800, object_manager = 6801, runtime_env_agent = 6802,
-           agent_grpc = 6803, agent_http = 52365, metrics = 8080;
+           agent_grpc = 6803, agent_http = 52365, metrics = 8080, client = 10001;
 };
 
 constexpr const char* token_path = "/.rayctl/ray-token";  // in the container
@@ -39,6 +40,11 @@ std::vector<std::string> ray_environment(const RayNode& node);
 
 // What a driver needs in an exec into the container.
 std::vector<std::string> driver_environment(const RayNode& node);
+
+// Which TCP ports Ray takes on a node, and what for.
+std::vector<std::pair<uint16_t, std::string>> ray_ports(const RayNode& node);
+// Where Ray shares its machine's network: throws when one of them is taken, and says by what.
+void require_free_ports(const RayNode& node);
 
 // The environment variable that hands `ray start` to rayctl's `run`: one argument a line.
 constexpr const char* start_variable = "RAYCTL_RAY_START";

@@ -118,7 +118,7 @@ class Supervisor {
     }
     if (units_.begun()) return units_.view_changed(view);
     if (std::exchange(waiting_for_token_, true)) return;
-    info("this node is {}: address {}, subnet {}", self->name, self->address, self->subnet);
+    info("this node is {}: address {}", self->name, cluster::reached_at(view.cluster, *self, self->address));
     control_->ray_token([this](const std::string& token, const std::string& error) {
       waiting_for_token_ = false;
       const cluster::Node* now = control_->self();

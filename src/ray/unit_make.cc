@@ -178,7 +178,7 @@ UnitRecord make_unit(const Paths& paths, const UnitPlace& place, const ReadyImag
   inputs.files = {join(directory, "hosts"), join(directory, "resolv.conf"), join(directory, "hostname"),
                   join(directory, "ray-token")};
   inputs.init_binary = place.sealed_binary;
-  inputs.netns = net::Netns::path_of(paths.run_dir, record.id);
+  if (!place.shares_network) inputs.netns = net::Netns::path_of(paths.run_dir, record.id);
   inputs.cgroups_path = join(place.cgroup, record.id);
   inputs.lowerdirs = image.lowerdirs;
   std::vector<run::Bind> mount_points = container_binds(inputs);

@@ -43,6 +43,7 @@ struct UnitPlace {
   std::string key;     // unit_key()
   std::string cgroup;  // parent of the container's, e.g. "/rayctl/1a2b3c"
   std::string sealed_binary;
+  bool shares_network = false;  // with the machine: no overlay
 };
 
 // Makes the container's directory with everything in it; nothing runs yet. Half-made ones are removed.

@@ -47,7 +47,8 @@ UnitPlace unit_place(const NodeConfig& config, const cluster::ClusterView& view,
   place.cgroup = "/rayctl/" + self.id.substr(0, 12);
   RayNode& ray = place.ray;
   ray.role = self.role;
-  ray.address = self.address;
+  ray.address = cluster::reached_at(view.cluster, self, self.address);
+  place.shares_network = cluster::shares_host_network(view.cluster);
   ray.head_name = view.cluster.prefix + "-ms-0.q";
   for (const auto& [id, node] : view.nodes)
     if (node.role == cluster::MemberRole::head) ray.head_name = node.name + ".q";
@@ -64,7 +65,9 @@ UnitPlace unit_place(const NodeConfig& config, const cluster::ClusterView& view,
   place.unit = assigned->id;
   place.name = assigned->name;
   place.image = assigned->image;
-  ray.address = net::to_string(net::container_address(net::parse_subnet(self.subnet), assigned->place));
+  ray.address = cluster::reached_at(
+      view.cluster, self,
+      net::to_string(net::container_address(net::parse_subnet(self.subnet), assigned->place)));
   if (std::optional<cluster::MemberRole> role = ray_role(assigned->command)) {
     ray.role = *role;
     ray.worker_names.clear();

@@ -245,6 +245,9 @@ TEST_CASE("a mode that can't encrypt is refused, never replaced by a plain one",
   CHECK(choose_mode("wireguard", "userspace", all) == OverlayMode::userspace);  // one protocol
   CHECK(choose_mode("userspace", "", all) == OverlayMode::userspace);
   CHECK(choose_mode("vxlan", "", nothing) == OverlayMode::vxlan);
+  CHECK(choose_mode("host", "", nothing) == OverlayMode::host);
+  CHECK_THROWS_WITH(choose_mode("auto", "host", all), Contains("the cluster's is 'auto', for all its nodes"));
+  CHECK_THROWS_WITH(choose_mode("host", "userspace", all), Contains("the cluster's is 'host'"));
   CHECK(choose_mode("vxlan", "auto", nothing) == OverlayMode::vxlan);
   CHECK_THROWS_WITH(choose_mode("auto", "", nothing),
                     Contains("cannot encrypt the overlay") && Contains("CONFIG_TUN"));

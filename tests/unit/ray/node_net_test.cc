@@ -122,3 +122,32 @@ TEST_CASE("a policy: Ray's own containers stay together, and names are seen by t
   view.cluster.policy.reset();
   CHECK_FALSE(wanted_names(view, {web}, 1).containers[0].visible);
 }
+
+TEST_CASE("without an overlay names lead to the machines, and what isn't enforced is told", "[node-net]") {
+  cluster::ClusterView view = three_nodes();
+  view.cluster.overlay = "host";
+  cluster::Node& last = view.nodes.rbegin()->second;
+  last.names = {{"1.web", last.address}};
+  OwnNetwork none{net::OverlayMode::host, {}};
+  net::Attachment first{.container = "aa", .netns = "/n/host"}, second{.container = "bb", .netns = "/n/host"};
+  net::DnsTable table = wanted_names(view, {first, second}, 1);
+  CHECK(table.names.at("ray-wk-1.q") == std::vector{net::parse_address("192.0.2.3")});
+  CHECK(table.names.at("head.q") == std::vector{net::parse_address("192.0.2.1")});
+  CHECK(table.names.at("web.q") == std::vector{net::parse_address("192.0.2.3")});
+  REQUIRE(table.containers.size() == 1);  // one network namespace of all
+  CHECK(table.containers[0].id == shared_namespace);
+  CHECK(table.containers[0].netns == "/n/host");
+  CHECK(table.pools.empty());
+  CHECK(wanted_names(view, {}, 1).containers.empty());
+
+  std::vector<std::string> problems;
+  wanted_network(view, self_of(view), none, {}, &problems);
+  CHECK(problems.empty());
+  view.cluster.policy = cluster::Policy{.labels = {"web"}};
+  wanted_network(view, self_of(view), none, {}, &problems);
+  REQUIRE(problems.size() == 1);
+  CHECK_THAT(problems[0], Contains("nothing is closed: overlay 'host' has no rules"));
+  view.cluster.policy->egress = net::Egress::declared;
+  CHECK_THROWS_WITH(wanted_network(view, self_of(view), none, {}),
+                    Contains("cannot keep 'egress: declared'"));
+}

@@ -1,9 +1,15 @@
 #include "ray/start.h"
 
+#include <arpa/inet.h>
 #include <fmt/ranges.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "net/port_holder.h"
 
 using namespace rayctl::ray;
 using namespace rayctl::cluster;
@@ -63,4 +69,25 @@ TEST_CASE("the init block is code that works when pasted") {
   CHECK(
       init_block("10.64.0.2", 6379) ==
       "#### START RAY INIT ####\nimport ray\nray.init(address=\"10.64.0.2:6379\")\n#### END RAY INIT ####\n");
+}
+
+TEST_CASE("a port that Ray needs of its machine is asked for before, and who has it is named") {
+  CHECK(ray_ports(node(MemberRole::head)).size() == 9);
+  CHECK(ray_ports(node(MemberRole::worker)).size() == 6);
+  rayctl::Fd listener{rayctl::check(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "cannot make a socket")};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  rayctl::check(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), "cannot bind");
+  rayctl::check(listen(listener.get(), 1), "cannot listen");
+  getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  RayNode head = node(MemberRole::head);
+  head.ports.gcs = ntohs(address.sin_port);
+  CHECK_THROWS_WITH(
+      require_free_ports(head),
+      Catch::Contains(fmt::format("TCP port {} (Ray's head) is taken on this machine by process {} (",
+                                  head.ports.gcs, getpid())));
+  listener.reset();
+  CHECK_FALSE(rayctl::net::tcp_port_holder(ntohs(address.sin_port)));
 }
