@@ -175,10 +175,8 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
   }
 
   void start_failed(const std::string& error) {
-    run::ContainerExit exit;
-    exit.code = 1;
+    run::ContainerExit exit{.code = 1, .finished = run::WallClock::now()};
     exit.error = error;
-    exit.finished = run::WallClock::now();
     ended(exit);
   }
 
