@@ -76,7 +76,7 @@ TEST_CASE("what is wrong is named by its flag") {
   CHECK(error_of(o) == "--role: 'boss' is neither head nor worker");
   o = head();
   o.overlay = "plain";
-  CHECK(error_of(o) == "--overlay: 'plain' is none of auto, wireguard, userspace, vxlan");
+  CHECK(error_of(o) == "--overlay: 'plain' is none of auto, wireguard, userspace, vxlan, host");
   o.overlay = "auto";
   o.overlay_port = 70000;
   CHECK(error_of(o) == "--overlay-port: 70000 isn't a UDP port: 1 to 65535");
