@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# `rayctl up` with three machines of the provider Local: joined, healthy, talking over the overlay; one more worker; a
-# machine that is killed comes back; down leaves no process and no disk. Ray is a stand-in here (its image is in the
-# registry of this machine, its health endpoints are served by busybox): three Rays on emulated processors take longer
-# than anybody waits. E2E_IMAGE=NAME, an image in a registry that machines reach, replaces it.
-# timeout: 2700
+# `rayctl up` with three machines of the provider Local: joined, healthy, talking over the overlay; one worker fewer and one
+# more again, while the head stays; what systemd does to a supervisor doesn't touch its container; a machine that is killed
+# comes back; down leaves no process and no disk. Ray is a stand-in here (its image is in the registry of this machine, its
+# health endpoints are served by busybox): three Rays on emulated processors take longer than anybody waits.
+# E2E_IMAGE=NAME, an image in a registry that machines reach, replaces it.
+# timeout: 3000
 source "$(dirname "$0")/lib.sh"
 rayctl up --help >/dev/null 2>&1 || skip up 'this rayctl has no command up'
 start_host
@@ -21,25 +22,48 @@ up() {
     --overlay vxlan --ssh-key "$VM_STATE/key.pub" --yes --wait 20m --workers "$@"
 }
 healthy() { rayctl ps | grep -c '(healthy)' || true; }
+stages_of_nodes() { rayctl status --boot | sed -n '/^$/,$p' | grep -E '^[a-z0-9-]+: ' || true; }
 
 # --- up ---
 rayctl up --provider Local --namespace e2e --workers 2 --image "$IMAGE" --dry-run >plan
 [ ! -e "$machines" ] || fail '--dry-run booted something'
 up 2
 stage 'up: head and two workers'
-rayctl machines >list
+rayctl machines | tee list
 equal "$(grep -c Connected list)" 3 'connected machines'
 equal "$(healthy)" 3 'healthy containers'
-rayctl ps >ps
+rayctl ps | tee ps
+stages_of_nodes
 rayctl exec head sh -c 'for n in ray-wk-0 ray-wk-1; do wget -qO- "http://$n.q:52365/name"; done' >names
 equal "$(sort -u names | wc -l)" 2 'workers that answer the head by name'
-head=$(pgrep -f -- "-pidfile $machines/" | head -n 1)
+head=$(cat "$(dirname "$(grep -l '"role": "head"' "$machines"/*/machine.json)")/pid")
 
-# --- one more worker: the rest isn't touched ---
-up 3
-stage 'up: one more worker'
-equal "$(healthy)" 4 'healthy containers'
+# --- a worker's supervisor goes, its container stays ---
+worker=$(grep -Eo 'Machine-[0-9]+\{Worker' list | head -n 1 | grep -Eo '[0-9]+')
+on_worker() { rayctl ssh "$worker" "$@"; }
+snapshot() {
+  on_worker 'sudo sh -c '"'"'cd "$(find /sys/fs/cgroup/system.slice/rayctl-pods.service -mindepth 2 -type d -regex ".*/[0-9a-f]*")"
+    echo "pids $(sort -n cgroup.procs | xargs)"; for file in memory.max memory.swap.max cpu.max; do echo "$file $(cat $file)"; done'"'"
+}
+snapshot | tee before
+on_worker sudo systemctl restart rayctl-node
+snapshot | cmp - before
+on_worker 'sudo kill -9 $(systemctl show -p MainPID --value rayctl-node)'
+restarted() { [ "$(on_worker systemctl show -p NRestarts --value rayctl-node)" = 1 ]; }
+wait_for 90 restarted
+all_well() { [ "$(healthy)" = "$1" ] && [ "$(rayctl machines | grep -c Connected)" = "$1" ]; }
+wait_for 120 all_well 3
+snapshot | cmp - before
+stage 'restart and kill -9 of a supervisor'
+
+# --- one worker fewer, one more: the head isn't touched ---
+up 1
+equal "$(healthy)" 2 'healthy containers'
+stage 'up: one worker fewer'
+up 2
+equal "$(healthy)" 3 'healthy containers'
 kill -0 "$head"
+stage 'up: one worker more'
 
 # --- under the daemon a killed machine comes back ---
 background daemon "$T/www/rayctl" daemon
@@ -47,8 +71,7 @@ sleep 2
 worker=$(grep -l '"role": "worker"' "$machines"/*/machine.json | head -n 1)
 kill -9 "$(cat "$(dirname "$worker")/pid")"
 sleep 30
-wait_for 900 bash -c "[ \"\$('$T/www/rayctl' machines | grep -c Connected)\" = 4 ]"
-wait_for 600 bash -c "[ \"\$('$T/www/rayctl' ps | grep -c '(healthy)')\" = 4 ]"
+wait_for 900 all_well 3
 stage 'daemon: a killed worker is replaced'
 
 # --- nothing is left ---
