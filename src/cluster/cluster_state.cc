@@ -12,6 +12,8 @@ namespace rayctl::cluster {
 namespace {
 
 constexpr size_t max_cluster_file = 1 << 20;
+// A setting: the count of workers that the head's own configuration named last.
+constexpr const char* workers_at_start = "workers-at-start";
 
 std::string cluster_file(const std::string& directory) {
   return join(directory, "cluster.json");
@@ -64,6 +66,7 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
     if (!valid_node_name(wanted.prefix + "-wk-99999"))
       throw Error("cannot create a cluster with prefix '{}': node names are DNS labels of a-z, 0-9 and '-'",
                   wanted.prefix);
+    wanted.settings[workers_at_start] = std::to_string(wanted.workers);
     wanted.id = claim ? claim->cluster : hex(random_bytes(8));
     wanted.created = now.wall;
     node_addresses(wanted, 1);  // a pool that can't hold a worker is an error now
@@ -110,7 +113,10 @@ void ClusterState::adopt(const Cluster& wanted) {
     keep_same("node prefix length", std::to_string(cluster.node_prefix), std::to_string(wanted.node_prefix));
   std::string before = to_json(cluster).dump();
   if (!wanted.image.empty()) cluster.image = wanted.image;
-  if (wanted.workers != 0) cluster.workers = wanted.workers;
+  // A node's own file still has the count that the cluster was made with, when operators have changed it since.
+  std::string count = std::to_string(wanted.workers);
+  if (wanted.workers != 0 && std::exchange(cluster.settings[workers_at_start], count) != count)
+    cluster.workers = wanted.workers;
   for (const auto& [key, value] : wanted.settings) cluster.settings[key] = value;
   if (to_json(cluster).dump() != before) change_cluster(cluster);
 }

@@ -38,7 +38,7 @@ struct ServerCallbacks {
 };
 
 // Listens from start() on. Registers in the table, with their rights: join and renew (anyone with a token;
-// nodes), report and names (nodes), nodes and operator.renew (operators), nodes.remove, token.create,
+// nodes), report and names (nodes), nodes, cluster.set and operator.renew (operators), nodes.remove, token.create,
 // token.list, token.revoke, operators, operator.add, operator.remove (admins).
 class ControlServer {
  public:

@@ -105,6 +105,20 @@ void ControlServer::Impl::register_requests() {
        when_durable(self, channel, nlohmann::json::object());
      });
 
+  // How many workers make it whole, as machines come and go.
+  on("cluster.set", Access::operate,
+     [when_durable](Impl& self, const Request& request, const ChannelPtr& channel) {
+       Cluster cluster = self.state.cluster();
+       auto workers = static_cast<uint32_t>(std::min<uint64_t>(request.body.at("workers").size(), 1000000));
+       if (workers != cluster.workers) {
+         info("{} workers make the cluster whole, says {}", workers, request.peer.label);
+         cluster.workers = workers;
+         self.state.change_cluster(cluster);
+         self.schedule_publish();
+       }
+       when_durable(self, channel, nlohmann::json::object());
+     });
+
   on("token.create", Access::admin, [](Impl& self, const Request& request, const ChannelPtr& channel) {
     std::string name = request.body.at("role").string();
     std::optional<MemberRole> role = role_by_name(name);

@@ -32,16 +32,15 @@ nlohmann::json wire(const oci::Descriptor& blob) {
 class BlobPush : public std::enable_shared_from_this<BlobPush> {
  public:
   using Done = std::function<void(const std::string& error)>;
-  BlobPush(const oci::Store& store, oci::Descriptor blob, Done done)
-      : blob_(std::move(blob)),
-        file_(store.open(blob_)),
-        activity_(fmt::format("blob {}", blob_.digest.short_hex()), blob_.size),
-        done_(std::move(done)) {}
+  BlobPush(const oci::Store& store, oci::Descriptor blob, Transfer* transfer, Done done)
+      : blob_(std::move(blob)), file_(store.open(blob_)), transfer_(transfer), done_(std::move(done)) {
+    if (!transfer_) activity_.emplace(fmt::format("blob {}", blob_.digest.short_hex()), blob_.size);
+  }
 
   void start(cluster::Connection& connection) {
     auto self = shared_from_this();
     channel_ = connection.request("image.put", wire(blob_), [self](const cluster::Reply& reply) {
-      if (reply.ok()) self->activity_.finish(self->began_ ? "pushed in" : "is there already");
+      if (reply.ok()) self->finish();
       self->channel_ = nullptr;
       self->done_(reply.ok() ? "" : reply.error);
     });
@@ -49,12 +48,23 @@ class BlobPush : public std::enable_shared_from_this<BlobPush> {
   }
 
  private:
+  void advance(uint64_t amount) {
+    counted_ += amount;
+    if (activity_) activity_->advance(amount);
+    if (transfer_) transfer_->sent += amount;
+  }
+
+  void finish() {
+    if (activity_) activity_->finish(began_ ? "pushed in" : "is there already");
+    if (transfer_ && counted_ < blob_.size) transfer_->sent += blob_.size - counted_;
+  }
+
   void begin(uint64_t offset) {
     if (offset > blob_.size) throw Error("the head has more of {} than there is", blob_.digest.string());
     check(lseek(file_.get(), static_cast<off_t>(offset), SEEK_SET), "cannot seek in blob {}",
           blob_.digest.string());
     began_ = true;
-    activity_.advance(offset);
+    advance(offset);
     auto self = shared_from_this();
     channel_->on_writable([self] { self->send(); });
     send();
@@ -73,19 +83,22 @@ class BlobPush : public std::enable_shared_from_this<BlobPush> {
         return channel_->end();
       }
       channel_->write({buffer.data(), static_cast<size_t>(size)});
-      activity_.advance(static_cast<uint64_t>(size));
+      advance(static_cast<uint64_t>(size));
     }
   }
 
   oci::Descriptor blob_;
   Fd file_;
-  Activity activity_;
+  Transfer* const transfer_;
+  std::optional<Activity> activity_ = {};
+  uint64_t counted_ = 0;
   Done done_;
   cluster::ChannelPtr channel_ = {};
   bool began_ = false, ended_ = false;
 };
 
-void push_blobs(cluster::OperatorClient& head, const oci::Store& store, std::deque<oci::Descriptor> blobs) {
+void push_blobs(cluster::OperatorClient& head, const oci::Store& store, std::deque<oci::Descriptor> blobs,
+                Transfer* transfer) {
   struct Progress {
     std::deque<oci::Descriptor> left;
     size_t running = 0;
@@ -95,16 +108,17 @@ void push_blobs(cluster::OperatorClient& head, const oci::Store& store, std::deq
   auto next = std::make_shared<std::function<void()>>();
   std::weak_ptr<std::function<void()>> weak_next = next;
   cluster::Connection& connection = *head.connection();
-  *next = [progress, weak_next, &connection, &store] {
+  *next = [progress, weak_next, &connection, &store, transfer] {
     while (progress->error.empty() && progress->running < at_a_time && !progress->left.empty()) {
       oci::Descriptor blob = std::move(progress->left.front());
       progress->left.pop_front();
       ++progress->running;
-      std::make_shared<BlobPush>(store, std::move(blob), [progress, weak_next](const std::string& error) {
+      auto ended = [progress, weak_next](const std::string& error) {
         --progress->running;
         if (progress->error.empty()) progress->error = error;
         if (auto again = weak_next.lock()) (*again)();
-      })->start(connection);
+      };
+      std::make_shared<BlobPush>(store, std::move(blob), transfer, ended)->start(connection);
     }
   };
   boost::asio::io_context& io = head.io();
@@ -114,6 +128,7 @@ void push_blobs(cluster::OperatorClient& head, const oci::Store& store, std::deq
     io.run_one_for(std::chrono::milliseconds(100));
     if (io.stopped()) io.restart();
     throw_if_interrupted();
+    if (transfer && transfer->cancel) throw Interrupted();
   }
   if (!progress->error.empty()) throw Error("{}", progress->error);
 }
@@ -121,7 +136,7 @@ void push_blobs(cluster::OperatorClient& head, const oci::Store& store, std::deq
 }  // namespace
 
 void push_to_head(cluster::OperatorClient& head, const oci::Store& store, const oci::Descriptor& image,
-                  const std::string& name) {
+                  const std::string& name, Transfer* transfer) {
   oci::Reference reference = oci::parse_reference(name);
   std::vector<oci::Descriptor> all = oci::parts_of(store, image);
   nlohmann::json asked = nlohmann::json::array();
@@ -134,7 +149,9 @@ void push_to_head(cluster::OperatorClient& head, const oci::Store& store, const 
     if (missing.count(part.digest.string())) blobs.push_back(part);
   // The largest first: they take longest.
   std::stable_sort(blobs.begin(), blobs.end(), [](const auto& a, const auto& b) { return a.size > b.size; });
-  push_blobs(head, store, std::move(blobs));
+  if (transfer)
+    for (const oci::Descriptor& blob : blobs) transfer->total += blob.size;
+  push_blobs(head, store, std::move(blobs), transfer);
   nlohmann::json tag = wire(image);
   tag["name"] = oci::to_string(reference);
   head.request("image.tag", tag, std::chrono::minutes(2));

@@ -38,6 +38,7 @@ void Keeper::Impl::ask_head() {
     head.reset();
     head_number = 0;
     delivery.reset();
+    image_delivery.reset();
     nodes.clear();
     containers.clear();
     healthy.clear();
@@ -53,7 +54,9 @@ void Keeper::Impl::ask_head() {
   try {
     if (secrets.claimed_head != machine->number) claim();
     if (!told && !observing) tell_head();
-    take_nodes(parse_nodes(head->request("status", nlohmann::json::object())));
+    std::vector<NodeState> states = parse_nodes(head->request("status", nlohmann::json::object()));
+    if (!observing) forget_nodes(states);
+    take_nodes(states);
     take_containers(head->request("ps", nlohmann::json::object()));
     head_trouble.clear();
   } catch (const cluster::Unreachable& e) {
@@ -94,6 +97,19 @@ void Keeper::Impl::claim() {
   contexts.save(head->context());
   if (!contexts.current()) contexts.use(name);
   say("Claimed the head.", fmt::format("machine={} address={}", machine->number, head->address().host));
+}
+
+// A machine that was given back or lost won't return: its node's certificate is void, its name free.
+void Keeper::Impl::forget_nodes(std::vector<NodeState>& states) {
+  std::set<std::string> ended;
+  for (const MachineRecord& r : ledger.data().machines)
+    if (!r.node.empty() && !r.alive()) ended.insert(r.node);
+  for (const MachineRecord& r : ledger.data().machines)
+    if (r.alive()) ended.erase(r.node);
+  auto is_ended = [&](const NodeState& state) { return state.role != "head" && ended.count(state.id) != 0; };
+  for (const NodeState& state : states)
+    if (is_ended(state)) head->request("nodes.remove", {{"name", state.id}});
+  states.erase(std::remove_if(states.begin(), states.end(), is_ended), states.end());
 }
 
 void Keeper::Impl::take_nodes(const std::vector<NodeState>& states) {
@@ -195,6 +211,7 @@ void Keeper::Impl::take_containers(const Json& ps) {
 
 // What the head must know of the deployment; again after each change and each start of ours.
 void Keeper::Impl::tell_head() {
+  if (wishes_due) return;  // how many workers there should be isn't known yet
   const Settings& s = current->settings;
   std::set<std::string> images = {s.image};
   for (const stitch::Container& container : current->deployment.containers) images.insert(container.image);
@@ -212,9 +229,12 @@ void Keeper::Impl::tell_head() {
                                    {"identity_token", login.identity_token},
                                    {"ca", ca}});
   }
+  head->request("cluster.set", {{"workers", wanted_workers()}});
   if (!current->deployment.containers.empty())
     head->request("deployment.set", {{"deployment", stitch::to_json(current->deployment)}},
                   std::chrono::seconds(60));
+  image_delivery.reset();
+  if (!s.local_images.empty()) image_delivery = std::make_unique<ImageDelivery>(head->context(), s);
   told = true;
 }
 

@@ -10,6 +10,7 @@
 #include "fleet/head.h"
 #include "fleet/keeper.h"
 #include "fleet/ledger.h"
+#include "fleet/local_images.h"
 #include "fleet/machines.h"
 #include "fleet/plan.h"
 #include "fleet/secrets.h"
@@ -41,6 +42,7 @@ struct Keeper::Impl {
   std::string document_of(const MachineRecord& record);
   std::string worker_token(size_t count);
   DocumentInput document_input();
+  size_t wanted_workers() const;
   const cloud::BinarySource& source_for(const std::string& provider);
   void failed(const BootResult& result);
   void back_off();
@@ -49,6 +51,7 @@ struct Keeper::Impl {
   void ask_head();
   void claim();
   void tell_head();
+  void forget_nodes(std::vector<NodeState>& states);
   void take_nodes(const std::vector<NodeState>& nodes);
   void take_containers(const Json& ps);
   void write_known_hosts() const;
@@ -90,6 +93,7 @@ struct Keeper::Impl {
   uint32_t head_number = 0;  // that `head` leads to
   bool told = false;         // the deployment, since it changed
   std::unique_ptr<Delivery> delivery;
+  std::unique_ptr<ImageDelivery> image_delivery;
   std::map<std::string, cloud::BinarySource> binaries;  // by provider
   std::string fresh_token;                              // of workers, for the documents of this round
 

@@ -51,6 +51,12 @@ MachineView Keeper::Impl::view_of(const MachineRecord& r) {
     view.detail = state.detail;
     view.login = state.login;
     if (!state.error.empty()) view.error = state.error;
+    // It waits for what we bring.
+    if (r.is_head() && image_delivery && view.stage == Stage::pulling)
+      if (std::string text = image_delivery->state(); !text.empty()) {
+        view.detail = text;
+        view.error.clear();
+      }
     if (!state.present) {
       view.stage = Stage::unhealthy;
       view.error = "the head hasn't heard of it for a while";

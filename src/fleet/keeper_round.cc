@@ -200,12 +200,16 @@ void Keeper::Impl::failed(const BootResult& result) {
   say("Failed to boot machines.", fmt::format("count={} error={}", result.failures.size(), error));
 }
 
+size_t Keeper::Impl::wanted_workers() const {
+  return static_cast<size_t>(std::count_if(wishes.machines.begin(), wishes.machines.end(),
+                                           [](const Wish& wish) { return !wish.is_head(); }));
+}
+
 DocumentInput Keeper::Impl::document_input() {
   DocumentInput input;
   input.settings = current->settings;
   input.image = current->settings.image;
-  for (const Wish& wish : wishes.machines)
-    if (!wish.is_head()) ++input.workers;
+  input.workers = wanted_workers();
   input.ssh_keys = {cluster_ssh_key(home, name)};
   return input;
 }

@@ -28,6 +28,8 @@ nlohmann::json to_json(const Settings& s) {
   put("registry_auth", s.registry_auth);
   put("registry_ca", s.registry_ca);
   put_list("insecure_registries", s.insecure_registries);
+  put_list("local_images", s.local_images);
+  put("image_store", s.image_store);
   put("binary", s.binary);
   put("binary_url", s.binary_url);
   put("binary_sha256", s.binary_sha256);
@@ -37,8 +39,8 @@ nlohmann::json to_json(const Settings& s) {
 
 Settings parse_settings(const Json& json) {
   json.only({"endpoint", "prices_file", "project", "network", "admin_cidrs", "address_service", "image",
-             "overlay", "prefix", "registry_auth", "registry_ca", "insecure_registries", "binary",
-             "binary_url", "binary_sha256", "user_data_format", "control_port", "stuck_seconds",
+             "overlay", "prefix", "registry_auth", "registry_ca", "insecure_registries", "local_images",
+             "image_store", "binary", "binary_url", "binary_sha256", "user_data_format", "control_port", "stuck_seconds",
              "token_seconds"});
   Settings s;
   s.endpoint = json.string_or("endpoint", "");
@@ -53,6 +55,8 @@ Settings parse_settings(const Json& json) {
   s.registry_auth = json.string_or("registry_auth", "");
   s.registry_ca = json.string_or("registry_ca", "");
   s.insecure_registries = json.strings_or_empty("insecure_registries");
+  s.local_images = json.strings_or_empty("local_images");
+  s.image_store = json.string_or("image_store", "");
   s.binary = json.string_or("binary", "");
   s.binary_url = json.string_or("binary_url", "");
   s.binary_sha256 = json.string_or("binary_sha256", "");

@@ -26,6 +26,9 @@ struct Settings {
   std::string registry_auth = {}, registry_ca = {};  // absolute; given to nodes over the control channel
   std::vector<std::string> insecure_registries = {};
 
+  std::vector<std::string> local_images = {};  // names: each goes from image_store to the head as head:NAME
+  std::string image_store = {};                // absolute
+
   std::string binary = {};                          // a file: the rayctl that machines run; empty = this one
   std::string binary_url = {}, binary_sha256 = {};  // where machines fetch it instead
   std::string user_data_format = {};                // empty = boothook

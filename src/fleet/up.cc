@@ -17,6 +17,7 @@
 #include "fleet/clouds.h"
 #include "fleet/daemon.h"
 #include "fleet/ledger.h"
+#include "fleet/local_images.h"
 #include "fleet/machines.h"
 #include "fleet/quick.h"
 #include "fleet/secrets.h"
@@ -42,6 +43,8 @@ std::vector<PlanSetting> settings_of(const stitch::Deployment& deployment, const
   list.push_back({"image", image + (deployment.containers.empty()
                                         ? ""
                                         : fmt::format(" ({} containers)", deployment.containers.size()))});
+  if (!s.local_images.empty())
+    list.push_back({"from here", join_words(s.local_images) + " (sent to the head; no registry is asked)"});
   std::set<std::string> providers;
   for (const Wish& wish : wishes) providers.insert(wish.provider);
   for (const std::string& provider : providers)
@@ -221,8 +224,10 @@ bool confirm(const std::string& question, const std::string& otherwise) {
   return answer == "y" || answer == "Y" || answer == "yes";
 }
 
-int up(const Paths& paths, const UpWish& wish) {
+int up(const Paths& paths, const UpWish& asked) {
   catch_interrupts();
+  UpWish wish = asked;
+  adopt_local_images(join(paths.state_dir, "store"), wish.settings, wish.deployment);
   const std::string& name = wish.deployment.name_space;
   PlanPaper paper;
   {
@@ -249,8 +254,9 @@ int up(const Paths& paths, const UpWish& wish) {
   ClusterLook look;
   try {
     look = watch_until(worker, wish.wait, [&](const ClusterLook& l) {
-      bool stuck = l.progress == Progress::blocked;
-      return l.progress == Progress::healthy || stuck;
+      bool ending = std::any_of(l.machines.begin(), l.machines.end(),
+                                [](const MachineView& m) { return m.stage == Stage::ending; });
+      return (l.progress == Progress::healthy && !ending) || l.progress == Progress::blocked;
     });
   } catch (const Interrupted&) {
     auto last = worker.look();
@@ -275,7 +281,9 @@ int up(const Paths& paths, const UpWish& wish) {
   throw Error("'{}' isn't healthy after {}: {}", name, human_duration(wish.wait), look.missing);
 }
 
-int run(const Paths& paths, const UpWish& wish) {
+int run(const Paths& paths, const UpWish& asked) {
+  UpWish wish = asked;
+  adopt_local_images(join(paths.state_dir, "store"), wish.settings, wish.deployment);
   const std::string& name = wish.deployment.name_space;
   if (!daemon_runs(paths))
     throw Error("cannot run '{}': no daemon is there to do it (start one in another terminal: rayctl daemon)",

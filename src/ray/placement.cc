@@ -17,11 +17,15 @@ namespace {
 // What a container is made from: another one of these replaces it.
 using Making = std::tuple<std::string, std::vector<std::string>, std::map<std::string, std::string>>;
 
+// The list of workers is read when Ray starts; a head that runs is not ended because there is one more.
 Making making_of(const stitch::Container& container) {
-  return {container.image, container.command, container.env};
+  std::map<std::string, std::string> env = container.env;
+  if (stitch::runs_head(container)) env.erase("WORKERHOST");
+  return {container.image, container.command, std::move(env)};
 }
 Making making_of(const Assigned& assigned) {
-  return {assigned.image, assigned.command, assigned.env};
+  return making_of(
+      stitch::Container{.image = assigned.image, .command = assigned.command, .env = assigned.env});
 }
 
 // A label as a host name, which has no capitals; empty when it can't be one.

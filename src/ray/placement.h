@@ -38,7 +38,8 @@ struct PlacedDeployment {
 };
 
 // Keeps what `before` has: a container whose image, command and environment are in the deployment goes on
-// under its id where it is, while its node is present and the rules allow it (labels may have changed). Fresh
+// under its id where it is, while its node is present and the rules allow it (labels may have changed, and of
+// a head the list of its workers, WORKERHOST). Fresh
 // ones get an id from `make_id` and the place that stitch::schedule() finds; of equal choices the node that
 // is named like one of their labels. A node's labels "provider", "region" and "size" are what machine rules
 // are compared with.

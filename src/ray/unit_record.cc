@@ -88,7 +88,8 @@ void describe(ContainerReport& report, const UnitRecord& record) {
   report.restarts = record.restarts;
 }
 
-std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image) {
+std::string unit_key(const NodeConfig& config, RayNode ray, const std::string& image) {
+  ray.worker_names.clear();  // a cluster that grows or shrinks doesn't restart its head
   nlohmann::json json = {
       {"image", image},
       {"role", cluster::role_name(ray.role)},

@@ -39,7 +39,7 @@ void save_unit(const Paths& paths, const UnitRecord& record);
 void describe(ContainerReport& report, const UnitRecord& record);
 
 // Hex sha256 over what decides how the container is made.
-std::string unit_key(const NodeConfig& config, const RayNode& ray, const std::string& image);
+std::string unit_key(const NodeConfig& config, RayNode ray, const std::string& image);
 std::string plain_key(const RayNode& place, const PlainContainer& plain, const std::string& image);
 
 }  // namespace rayctl::ray

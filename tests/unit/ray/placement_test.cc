@@ -243,3 +243,17 @@ TEST_CASE("containers are found by label, too", "[placement]") {
   CHECK(find_container(all, "ray-wk-1/db").container.id == "cc33");
   CHECK_THROWS_WITH(find_container(all, "ray-wk-0"), Catch::Matchers::Contains("is not unique"));
 }
+
+TEST_CASE("one worker more doesn't make the head anew, another variable does", "[placement]") {
+  cluster::ClusterView view = three_nodes();
+  stitch::Deployment d = deployment();
+  d.containers[2].env = {{"WORKERHOST", "ray-wk-0.q"}};
+  auto id = counter();
+  PlacedDeployment before = place(d, view, {}, id);
+  d.containers[2].env = {{"WORKERHOST", "ray-wk-0.q,ray-wk-1.q"}};
+  PlacedDeployment after = place(d, view, before.assigned, id);
+  CHECK(after.assigned[2].id == before.assigned[2].id);
+  CHECK(after.assigned[2].env.at("WORKERHOST") == "ray-wk-0.q,ray-wk-1.q");
+  d.containers[2].env["JOB"] = "true";
+  CHECK(place(d, view, after.assigned, id).assigned[2].id != after.assigned[2].id);
+}

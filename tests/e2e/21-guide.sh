@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# docs/running-ray.md in virtual machines: ray-runner.spec with (provider "Local") under `rayctl daemon`, and what rayctl
+# says compared with what the guide shows. The image is one that only this computer has: `run` sends it to the head. Its Ray
+# is a stand-in; the blocks that need a real one (the log's lines, driver.py) are tested by functional/61 and 62.
+# timeout: 2400
+source "$(dirname "$0")/lib.sh"
+need_command script
+guide() { python3 "$here/guide.py" "$@"; }
+start_host
+build_stand_in
+vm prepare
+stage 'machine image (where there is none yet)'
+export XDG_CONFIG_HOME=$T/config RAYCTL_STATE_DIR=$T/state PATH=$T/www:$PATH
+rayctl() { "$T/www/rayctl" "$@"; }
+rayctl build -t me/ray -f "$T/stand-in/Dockerfile" "$T/stand-in"
+on_exit "pgrep -f -- '-pidfile $T/state/local/' | xargs -r kill -9"
+
+# --- steps 1 and 2 ---
+rayctl spec new ray; cd ray
+sed -i '11s/CHANGE_ME/ray-1/; s/(provider "Amazon").*/(provider "Local")/; s/(region .*)/(size "1x2")/; /(size "m5.large")/d' ray-runner.spec
+sed -i "24s|.*|(define sshkey \"$(cat "$VM_STATE/key.pub")\")|" ray-runner.spec
+sed -i '4s|.*|(define image "me/ray")|' ray.spec
+
+# --- step 3 ---
+background daemon "$T/www/rayctl" daemon
+wait_for 10 grep -q Started "$T/daemon.log"
+bash -euo pipefail <(guide block 'Run the spec')
+wait_for 900 grep -q 'All machines are healthy' "$T/daemon.log"
+stage 'run: head and worker, the image from here'
+sed -n '/db\.Machine/,$p' "$T/daemon.log" | tee said
+guide compare Wait 1 said
+bash -euo pipefail <(guide block Wait 2) | tee machines
+guide compare Wait 2 machines
+equal "$(rayctl ssh "$(grep -Eo 'Machine-[0-9]+\{Master' machines | grep -Eo '[0-9]+')" sudo rayctl ps | grep -c ' Up ')" 2 'containers, seen from the head'
+bash -euo pipefail <(guide block 'Find Ray' 1) | tee ps
+guide compare 'Find Ray' 1 ps
+head=$(awk '/"run head"/ { print $1 }' ps)
+rayctl logs "$head" | tee logs
+grep_quiet '^head: up$' logs
+equal "$(script -qec "rayctl exec -it $head hostname" /dev/null </dev/null | tr -d '\r')" "$head" 'the name of the head'\''s host'
+rayctl containers | tee containers
+grep_quiet '^Container-[0-9]+\{run me/ray run head, DockerID: '"$head"', Minion: 10\.201\.[0-9]+\.15, StitchID: [0-9]+, IP: 10\.64\.[0-9.]+, .*Labels: \[' containers
+
+# --- change it: one worker more, and the head's container is the same ---
+sed -i 's/(define nWorker 1)/(define nWorker 2)/' ray-runner.spec
+bash -euo pipefail <(guide block 'Run the spec')
+three() { [ "$(rayctl ps | grep -c '(healthy)')" = 3 ]; }
+wait_for 600 three
+grep_quiet "^$head .* \"run head\"" <(rayctl ps)
+stage 'run: one worker more'
+
+# --- end it ---
+printf 'y\n' | script -qec "$(guide block 'End it')" /dev/null | tee down
+grep_quiet 'Cluster ray-1 is gone, and nothing of it is left\. It cost \$' down
+! pgrep -f -- "-pidfile $T/state/local/" || fail 'machines are left'
+[ ! -e "$T/state/local/clusters/ray-1" ] || fail 'files are left'
+stage 'down'
+show_stages
