@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -6,6 +7,9 @@
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/table.h"
+#include "fleet/cost.h"
+#include "fleet/home.h"
+#include "fleet/ledger.h"
 #include "ray/report.h"
 
 namespace rayctl::cli {
@@ -80,6 +84,16 @@ void print_status(const Json& reply, bool boot) {
   if (!notes.empty()) fmt::print("\n{}", notes);
 }
 
+// Of a cluster whose machines were booted from this computer.
+std::optional<fleet::Cost> known_cost(const Globals& globals) {
+  std::optional<cluster::Context> context = chosen_context(globals);
+  std::vector<std::string> known = fleet::known_clusters();
+  if (!context || std::find(known.begin(), known.end(), context->name) == known.end()) return std::nullopt;
+  std::optional<fleet::LedgerData> data = fleet::read_ledger(fleet::home_of(context->name));
+  if (!data) return std::nullopt;
+  return fleet::cost_of(data->machines, cluster::wall_now());
+}
+
 int status(const Globals& globals, const std::string& format, const std::optional<std::string>& wait,
            bool boot) {
   cluster::OperatorClient client = connect(globals);
@@ -88,10 +102,19 @@ int status(const Globals& globals, const std::string& format, const std::optiona
     client.request("wait", {{"seconds", seconds}}, std::chrono::seconds(seconds + 10));
   }
   Json reply = client.request("status", nlohmann::json::object());
-  if (format == "json")
-    fmt::print("{}\n", reply.raw().dump(2));
-  else
+  std::optional<fleet::Cost> cost = known_cost(globals);
+  if (format == "json") {
+    nlohmann::json json = reply.raw();
+    if (cost)
+      json["cost"] = {{"machines", cost->machines},
+                      {"per_hour", cost->per_hour},
+                      {"so_far", cost->so_far},
+                      {"unknown", cost->unknown}};
+    fmt::print("{}\n", json.dump(2));
+  } else {
     print_status(reply, boot);
+    if (cost) fmt::print("machines: {}\n", describe(*cost));
+  }
   return 0;
 }
 

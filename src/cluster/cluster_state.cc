@@ -113,7 +113,8 @@ void ClusterState::adopt(const Cluster& wanted) {
     keep_same("node prefix length", std::to_string(cluster.node_prefix), std::to_string(wanted.node_prefix));
   std::string before = to_json(cluster).dump();
   if (!wanted.image.empty()) cluster.image = wanted.image;
-  // A node's own file still has the count that the cluster was made with, when operators have changed it since.
+  // A node's own file still has the count that the cluster was made with, when operators have changed it
+  // since.
   std::string count = std::to_string(wanted.workers);
   if (wanted.workers != 0 && std::exchange(cluster.settings[workers_at_start], count) != count)
     cluster.workers = wanted.workers;

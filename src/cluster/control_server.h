@@ -38,8 +38,8 @@ struct ServerCallbacks {
 };
 
 // Listens from start() on. Registers in the table, with their rights: join and renew (anyone with a token;
-// nodes), report and names (nodes), nodes, cluster.set and operator.renew (operators), nodes.remove, token.create,
-// token.list, token.revoke, operators, operator.add, operator.remove (admins).
+// nodes), report and names (nodes), nodes, cluster.set and operator.renew (operators), nodes.remove,
+// token.create, token.list, token.revoke, operators, operator.add, operator.remove (admins).
 class ControlServer {
  public:
   ControlServer(boost::asio::io_context& io, ClusterState& state, RequestTable& requests,

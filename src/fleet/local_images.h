@@ -1,4 +1,5 @@
-// Images that only this computer has: they go to the head over the control channel, workers fetch them from there.
+// Images that only this computer has: they go to the head over the control channel, workers fetch them from
+// there.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,9 @@
 
 namespace rayctl::fleet {
 
-// "head:NAME" for an image that the store in `directory` has and that no registry is named for; such images are
-// listed in settings.local_images, with the store. One that the user called head:NAME is listed when the store
-// has NAME: else somebody pushes it. All others stay as they are.
+// "head:NAME" for an image that the store in `directory` has and that no registry is named for; such images
+// are listed in settings.local_images, with the store. One that the user called head:NAME is listed when the
+// store has NAME: else somebody pushes it. All others stay as they are.
 void adopt_local_images(const std::string& directory, Settings& settings, stitch::Deployment& deployment);
 
 // Sends them from a thread of its own, again after a failure, until all are there or it is destroyed.

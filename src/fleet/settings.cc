@@ -38,9 +38,11 @@ nlohmann::json to_json(const Settings& s) {
 }
 
 Settings parse_settings(const Json& json) {
-  json.only({"endpoint", "prices_file", "project", "network", "admin_cidrs", "address_service", "image",
-             "overlay", "prefix", "registry_auth", "registry_ca", "insecure_registries", "local_images",
-             "image_store", "binary", "binary_url", "binary_sha256", "user_data_format", "control_port", "stuck_seconds",
+  json.only({"endpoint",      "prices_file",      "project",      "network",
+             "admin_cidrs",   "address_service",  "image",        "overlay",
+             "prefix",        "registry_auth",    "registry_ca",  "insecure_registries",
+             "local_images",  "image_store",      "binary",       "binary_url",
+             "binary_sha256", "user_data_format", "control_port", "stuck_seconds",
              "token_seconds"});
   Settings s;
   s.endpoint = json.string_or("endpoint", "");

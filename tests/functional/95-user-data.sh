@@ -70,7 +70,14 @@ inside sh /etc/rayctl/prepare 2>/dev/null
 
 # --- other forms, and what can't be ---
 data --format cloud-config >cloud-config && equal "$(head -n 1 cloud-config)" '#cloud-config'
-data --format ignition | jq -e '.ignition.version and (.systemd.units | length) == 2' >/dev/null
+data --format ignition >ignition
+jq -e '.ignition.version and (.systemd.units | length) == 2' ignition >/dev/null
+python3 "$here/ignition.py" <ignition >files
+for file in '600 /etc/rayctl/node.json' '600 /etc/rayctl/token'; do grep_quiet "^$file [1-9]" files; done
+for wrong in '.storage.files[0].mode = "0600"' '.storage.files[0].content = {}' '.storage.files += [.storage.files[0]]' \
+  '.ignition.version = "3.5.0"' '.systemd.units[0].name = "x"' '.storage.files[0].path = "etc/x"'; do
+  ! jq "$wrong" ignition | python3 "$here/ignition.py" >/dev/null 2>&1 || fail "the check lets pass: $wrong"
+done
 data --output file && cmp file user-data && equal "$(stat -c %a file)" 600
 expect 2 rayctl user-data --role worker --join 10.0.0.1
 grep_quiet 'rayctl: --token-file: missing: a worker joins with a token' err
