@@ -54,6 +54,13 @@ std::vector<Argument> node_arguments(Node& n) {
       option("--overlay-cipher", "NAME", &f.overlay_cipher,
              "head: chacha20poly1305 (default) or aes256gcm, faster, between nodes that both encrypt in "
              "userspace"),
+      option(
+          "--egress", "open|declared", &f.egress,
+          "head: what containers reach outside: everything (default), or what a deployment's connect says"),
+      option("--metadata", "blocked|allowed", &f.metadata,
+             "head: whether containers may ask the cloud's metadata service (default blocked; a spec allows "
+             "it by "
+             "label)"),
       option("--join", "HOST[:PORT]", &f.join, "worker: the head"),
       option("--token-file", "FILE|-", &f.token_file,
              "worker: where the join token is read from (or set RAYCTL_TOKEN)"),

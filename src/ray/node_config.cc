@@ -84,6 +84,8 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
             "overlay",
             "overlay-port",
             "overlay-cipher",
+            "egress",
+            "metadata",
             "memory",
             "cpus",
             "shm-size",
@@ -111,6 +113,8 @@ NodeOptions parse_node_options(std::string_view text, const std::string& file) {
   text_of("pool", o.pool);
   text_of("overlay", o.overlay);
   text_of("overlay-cipher", o.overlay_cipher);
+  text_of("egress", o.egress);
+  text_of("metadata", o.metadata);
   text_of("join", o.join);
   text_of("token-file", o.token_file);
   text_of("claim-token-file", o.claim_token_file);
@@ -146,6 +150,8 @@ NodeOptions merge(NodeOptions first, const NodeOptions& second) {
   fill(first.overlay, second.overlay);
   fill(first.overlay_port, second.overlay_port);
   fill(first.overlay_cipher, second.overlay_cipher);
+  fill(first.egress, second.egress);
+  fill(first.metadata, second.metadata);
   fill(first.join, second.join);
   fill(first.token_file, second.token_file);
   fill(first.claim_token_file, second.claim_token_file);
@@ -191,6 +197,10 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan", "host"});
     c.overlay_cipher = options.overlay_cipher.value_or("");
     require_one_of("--overlay-cipher", c.overlay_cipher, {"chacha20poly1305", "aes256gcm"});
+    c.egress = options.egress.value_or("");
+    require_one_of("--egress", c.egress, {"open", "declared"});
+    c.metadata = options.metadata.value_or("");
+    require_one_of("--metadata", c.metadata, {"blocked", "allowed"});
     uint64_t port = options.overlay_port.value_or(0);
     if (port > 65535) throw UsageError("--overlay-port: {} isn't a UDP port: 1 to 65535", port);
     c.overlay_port = static_cast<uint16_t>(port);
@@ -215,6 +225,8 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
                                       {"--listen", options.listen.has_value()},
                                       {"--overlay-port", options.overlay_port.has_value()},
                                       {"--overlay-cipher", options.overlay_cipher.has_value()},
+                                      {"--egress", options.egress.has_value()},
+                                      {"--metadata", options.metadata.has_value()},
                                       {"--job", options.job.has_value()},
                                       {"--claim-token-file", options.claim_token_file.has_value()}})
       if (given) throw UsageError("{}: set on the head, for the whole cluster", flag);

@@ -19,7 +19,8 @@ constexpr const char* default_config_file = "/etc/rayctl/node.json";
 // As given: an empty field was not given. Sizes in bytes.
 struct NodeOptions {
   std::optional<std::string> role, image, prefix, name, listen, advertise, pool, overlay, overlay_cipher,
-      join, token_file, claim_token_file, registry_auth, registry_ca, entrypoint, job, stop_grace;
+      egress, metadata, join, token_file, claim_token_file, registry_auth, registry_ca, entrypoint, job,
+      stop_grace;
   std::optional<uint64_t> workers, memory, shm_size, overlay_port;
   std::optional<double> cpus;
   std::vector<std::string> insecure_registries, env, labels;
@@ -61,6 +62,8 @@ struct NodeConfig {
   std::string pool;            // empty: chosen
   std::string overlay;         // head: the cluster's mode, empty: its own or "auto"; worker: how it encrypts
   uint16_t overlay_port = 0;   // head: UDP; 0: the mode's usual one
+  std::string egress;          // head: "open" or "declared"; empty: as it was
+  std::string metadata;        // head: "blocked" or "allowed", the cloud's metadata service; empty: as it was
   std::string overlay_cipher;  // head: "chacha20poly1305" or "aes256gcm"; empty: as it was
   std::string join_host;       // worker
   uint16_t join_port = cluster::default_control_port;

@@ -161,6 +161,8 @@ class HeadControl : public NodeControl {
     if (wanted.overlay.empty() && !cluster::ClusterState::cluster_of(paths_))
       wanted.overlay = default_overlay;
     if (config_.overlay_port) wanted.settings[overlay_port_setting] = std::to_string(config_.overlay_port);
+    if (!config_.egress.empty()) wanted.settings[egress_setting] = config_.egress;
+    if (!config_.metadata.empty()) wanted.settings[metadata_setting] = config_.metadata;
     if (!config_.overlay_cipher.empty()) wanted.settings[overlay_cipher_setting] = config_.overlay_cipher;
     wanted.image = config_.image;
     wanted.workers = static_cast<uint32_t>(config_.workers);

@@ -49,6 +49,9 @@ inline constexpr const char* overlay_port_setting = "overlay-port";
 inline constexpr const char* overlay_cipher_setting =
     "overlay-cipher";  // "aes256gcm" between userspace tunnels
 
+inline constexpr const char* egress_setting = "egress";      // "declared": see net::Egress
+inline constexpr const char* metadata_setting = "metadata";  // "allowed": to every container
+
 struct NodeNetEvents {
   // This node has another address towards the head, or another public key, than its cluster knows: tell it.
   std::function<void(const std::string& underlay, const std::string& public_key)> on_facts = {};

@@ -48,8 +48,12 @@ std::vector<net::Address> ray_containers(const cluster::ClusterView& view, const
   return ray;
 }
 
+bool egress_declared(const cluster::ClusterView& view) {
+  return setting(view, egress_setting) == "declared";
+}
+
 net::Policy policy_of(const cluster::ClusterView& view) {
-  const cluster::Policy& declared = *view.cluster.policy;
+  cluster::Policy declared = view.cluster.policy.value_or(cluster::Policy{});
   net::Policy policy;
   for (const auto& [label, members] : cluster::label_members(view)) {
     std::vector<net::Address>& addresses = policy.labels[label];
@@ -57,7 +61,7 @@ net::Policy policy_of(const cluster::ClusterView& view) {
   }
   policy.ray = ray_containers(view, policy);
   policy.connect = declared.connect;
-  policy.egress = declared.egress;
+  policy.egress = egress_declared(view) ? net::Egress::declared : declared.egress;
   policy.metadata = {declared.metadata.begin(), declared.metadata.end()};
   return policy;
 }
@@ -106,7 +110,8 @@ net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster:
         problems->push_back(fmt::format("node '{}' is not reached: {}", node.name, error.message()));
     }
   }
-  if (view.cluster.policy) wanted.policy = policy_of(view);
+  if (setting(view, metadata_setting) == "allowed") wanted.metadata = net::Metadata::allowed;
+  if (view.cluster.policy || egress_declared(view)) wanted.policy = policy_of(view);
   bool host = own.mode == net::OverlayMode::host;
   if (host && wanted.policy && wanted.policy->egress == net::Egress::declared)
     throw Error(
@@ -126,7 +131,9 @@ net::DnsTable wanted_names(const cluster::ClusterView& view, const std::vector<n
   table.version = version;
   bool shared = cluster::shares_host_network(view.cluster);
   if (!shared) table.pools = {net::parse_subnet(view.cluster.pool)};
-  table.absent = net::metadata_names();
+  bool asked = setting(view, metadata_setting) == "allowed" ||
+               (view.cluster.policy && !view.cluster.policy->metadata.empty());
+  if (!asked) table.absent = net::metadata_names();
   std::vector<cluster::Name> all = cluster::names(view);
   // An address's reverse name is the first that it gets: "2.web" or its node's; "head" and labels are
   // aliases.

@@ -229,6 +229,9 @@ cluster::Policy policy_of(const stitch::Deployment& deployment) {
     if (!connect.from.empty() && !connect.to.empty() && connect.last >= connect.first)
       policy.connect.push_back(std::move(connect));
   }
+  policy.egress = deployment.egress == stitch::Egress::open ? net::Egress::open : net::Egress::declared;
+  for (const std::string& label : deployment.metadata_access)
+    if (std::string name = host_label(label); !name.empty()) policy.metadata.push_back(std::move(name));
   return policy;
 }
 

@@ -1,4 +1,6 @@
-// The names that rayctl reads once a spec is evaluated: Namespace, AdminACL, MaxPrice, githubKey and sshkey.
+// The names that rayctl reads once a spec is evaluated: Namespace, AdminACL, MaxPrice, Egress,
+// MetadataAccess, githubKey and sshkey.
+#include <algorithm>
 #include <cmath>
 
 #include "base/text.h"
@@ -54,6 +56,24 @@ void Evaluator::read_binds(const Scope& scope) {
                                                   : -1;
     if (!(price >= 0) || price > 1e6) fail(node(binding), "MaxPrice is a number: $ an hour, 0 for no limit");
     deployment.max_price = price;
+  }
+  if (const Binding* binding = bound("Egress")) {
+    bool text = binding->value.is(Value::Kind::string);
+    auto egress = text ? egress_named(binding->value.text()) : std::nullopt;
+    if (!egress)
+      fail(node(binding),
+           "Egress is \"open\" or \"declared\": containers reach everything outside, or what connect says");
+    deployment.egress = *egress;
+  }
+  if (const Binding* binding = bound("MetadataAccess")) {
+    auto labels = strings_of(binding->value);
+    if (!labels) fail(node(binding), "MetadataAccess is a list of labels' names");
+    for (const std::string& label : *labels)
+      if (std::none_of(deployment.labels.begin(), deployment.labels.end(),
+                       [&](const Label& l) { return l.name == label; }))
+        fail(node(binding), fmt::format("cannot use '{}' in MetadataAccess: there is no label of that name",
+                                        printable(label)));
+    deployment.metadata_access = *labels;
   }
   read_keys(scope);
 }

@@ -149,6 +149,16 @@ void check_invariant(const Invariant& invariant, const Names& names) {
 
 }  // namespace
 
+std::string_view egress_name(Egress egress) {
+  return egress == Egress::open ? "open" : "declared";
+}
+
+std::optional<Egress> egress_named(std::string_view name) {
+  for (Egress egress : {Egress::open, Egress::declared})
+    if (egress_name(egress) == name) return egress;
+  return std::nullopt;
+}
+
 std::string to_string(const Position& at) {
   if (!at.line) return at.file;
   return at.column ? fmt::format("{}:{}:{}", at.file, at.line, at.column)
@@ -176,6 +186,9 @@ void verify(const Deployment& deployment) {
       fail(container.at, "cannot use two containers of id {}", container.id);
   }
   check_labels(deployment, names);
+  for (const std::string& label : deployment.metadata_access)
+    if (!names.labels.contains(label))
+      fail({}, "cannot use '{}' in MetadataAccess: there is no label of that name", printable(label));
   for (const Connection& connection : deployment.connections) check_connection(connection, names);
   for (const Placement& placement : deployment.placements) check_placement(placement, names);
   for (const Invariant& invariant : deployment.invariants) check_invariant(invariant, names);

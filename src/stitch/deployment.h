@@ -104,10 +104,17 @@ struct Invariant {
   Position at = {};
 };
 
+// What containers may reach outside: everything, or what `connect LABEL public` says.
+enum class Egress { open, declared };
+std::string_view egress_name(Egress egress);
+std::optional<Egress> egress_named(std::string_view name);
+
 struct Deployment {
   std::string name_space = default_namespace;  // `namespace` in JSON
   std::vector<std::string> admin_acl = {};     // CIDRs, or "local": the caller's own address
   double max_price = 0;                        // $ an hour of one machine; 0 = no limit
+  Egress egress = Egress::open;
+  std::vector<std::string> metadata_access = {};  // labels that may ask the cloud's metadata service
   std::vector<Machine> machines = {};
   std::vector<Container> containers = {};
   std::vector<Label> labels = {};

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "stitch/deployment.h"
 
 namespace rayctl::stitch {
@@ -263,12 +264,18 @@ void write_all(Ordered& json, const char* key, const std::vector<T>& from) {
 
 Deployment deployment_from_json(std::string_view text_of_it, const std::string& name) {
   Json json = Json::parse(text_of_it, name, 16);
-  json.only({"namespace", "admin_acl", "max_price", "machines", "containers", "labels", "connections",
-             "placements", "invariants"});
+  json.only({"namespace", "admin_acl", "max_price", "egress", "metadata_access", "machines", "containers",
+             "labels", "connections", "placements", "invariants"});
   Deployment deployment;
   deployment.name_space = json.string_or("namespace", default_namespace);
   deployment.admin_acl = json.strings_or_empty("admin_acl");
   if (auto price = json.find("max_price")) deployment.max_price = price->number();
+  std::string egress = json.string_or("egress", "open");
+  if (auto known = egress_named(egress))
+    deployment.egress = *known;
+  else
+    throw Error("{}.egress: '{}' is neither open nor declared", json.path(), printable(egress));
+  deployment.metadata_access = json.strings_or_empty("metadata_access");
   read_all(json, "machines", deployment.machines, machine);
   read_all(json, "containers", deployment.containers, container);
   read_all(json, "labels", deployment.labels, label);
@@ -290,6 +297,8 @@ nlohmann::ordered_json to_json(const Deployment& deployment) {
   json["namespace"] = deployment.name_space;
   json["admin_acl"] = deployment.admin_acl;
   if (deployment.max_price > 0) json["max_price"] = deployment.max_price;
+  if (deployment.egress != Egress::open) json["egress"] = egress_name(deployment.egress);
+  if (!deployment.metadata_access.empty()) json["metadata_access"] = deployment.metadata_access;
   write_all(json, "machines", deployment.machines);
   write_all(json, "containers", deployment.containers);
   write_all(json, "labels", deployment.labels);

@@ -95,6 +95,22 @@ TEST_CASE("the tunnel's table: the fast cipher only between those that both have
     CHECK(peer.keepalive == std::chrono::seconds(net::nat_keepalive));
 }
 
+TEST_CASE("without a deployment: closed egress and metadata are settings of the cluster", "[node-net]") {
+  cluster::ClusterView view = three_nodes();
+  net::NodeNetwork wanted = wanted_network(view, self_of(view), own(), {});
+  CHECK_FALSE(wanted.policy);
+  CHECK(wanted.metadata == net::Metadata::blocked);
+  CHECK_FALSE(wanted_names(view, {}, 1).absent.empty());
+  view.cluster.settings[egress_setting] = "declared";
+  view.cluster.settings[metadata_setting] = "allowed";
+  wanted = wanted_network(view, self_of(view), own(), {});
+  REQUIRE(wanted.policy);
+  CHECK(wanted.policy->egress == net::Egress::declared);
+  CHECK(wanted.policy->ray.size() == 3);
+  CHECK(wanted.metadata == net::Metadata::allowed);
+  CHECK(wanted_names(view, {}, 1).absent.empty());
+}
+
 TEST_CASE("a policy: Ray's own containers stay together, and names are seen by those who may connect",
           "[node-net]") {
   cluster::ClusterView view = three_nodes();

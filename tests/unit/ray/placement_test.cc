@@ -153,7 +153,11 @@ TEST_CASE("connections become the policy of the network", "[placement]") {
   d.connections = {{.from = "public", .to = "web", .min_port = 80, .max_port = 80},
                    {.from = "web", .to = "Upper", .min_port = 0, .max_port = 65535},
                    {.from = "no_host", .to = "web", .min_port = 1, .max_port = 2}};
+  d.egress = stitch::Egress::declared;
+  d.metadata_access = {d.labels.front().name};
   cluster::Policy policy = policy_of(d);
+  CHECK(policy.egress == net::Egress::declared);
+  CHECK(policy.metadata == std::vector{policy.labels.front()});
   CHECK(policy.labels == std::vector<std::string>{"ray-wk-1", "ray-wk-0", "ray-ms-0", "web", "upper"});
   REQUIRE(policy.connect.size() == 2);
   CHECK(policy.connect[0] == net::Connect{.from = "public", .to = "web", .first = 80, .last = 80});

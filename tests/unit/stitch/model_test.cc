@@ -170,6 +170,14 @@ TEST_CASE("what rayctl reads of a spec's names", "[stitch][model]") {
   CHECK(deployment.max_price == 2);
   CHECK(run("").name_space == "DEFAULT_NAMESPACE");
   CHECK(run("(define AdminACL (list))").admin_acl.empty());
+  Deployment closed =
+      run("(label \"a\" (docker \"a\")) (define Egress \"declared\") (define MetadataAccess \"a\")");
+  CHECK(closed.egress == Egress::declared);
+  CHECK(closed.metadata_access == std::vector<std::string>{"a"});
+  CHECK(deployment_from_json(to_json(closed).dump(), "d.json").egress == Egress::declared);
+  CHECK_THAT(fault("(define Egress \"shut\")"), StartsWith("16: Egress is \"open\" or \"declared\""));
+  CHECK(fault("(define MetadataAccess \"b\")") ==
+        "24: cannot use 'b' in MetadataAccess: there is no label of that name");
   CHECK(fault("(define Namespace 1)") == "19: Namespace is a string, not an integer");
   CHECK_THAT(fault("(define Namespace \"a b\")"), StartsWith("19: cannot use the namespace 'a b'"));
   CHECK_THAT(fault("(define AdminACL (list \"1.2.3\"))"), StartsWith("18: cannot use '1.2.3' in AdminACL"));
