@@ -117,6 +117,12 @@ void append(std::vector<NftRule>& rules, const std::vector<NftRule>& more) {
   rules.insert(rules.end(), more.begin(), more.end());
 }
 
+using AtLink = NftRule (*)(const std::string& link, std::vector<Expression> rest, std::string comment);
+void add_answers(NftChain& chain, AtLink at, const std::string& link) {
+  chain.rules.push_back(at(link, {MatchState{state_established}, MatchReply{}, Verdict::accept}, "answers"));
+  chain.rules.push_back(at(link, {MatchState{state_related}, Verdict::accept}, "errors about connections"));
+}
+
 // What is forwarded when the cluster has a policy: closed, but for what it opens. The receiving node decides.
 void guard_by_policy(NftTable& table, NftChain& passing, const NodeRules& rules, const PolicyRules& policy,
                      Egress egress) {
@@ -124,14 +130,15 @@ void guard_by_policy(NftTable& table, NftChain& passing, const NodeRules& rules,
   std::vector<Address> machines = rules.machines;
   std::sort(machines.begin(), machines.end());
   table.sets.push_back({"machines", AF_INET, machines});
-  allow_answers(passing, rules.bridge);
+  // Answers alone: what the one that opened the connection sends is asked each time, so that a rule that is
+  // taken away ends the connections that it let in.
+  add_answers(passing, to, rules.bridge);
   if (!rules.overlay_link.empty())
     passing.rules.push_back(to(rules.bridge,
                                {MatchLink{Way::in, rules.overlay_link},
                                 MatchSet{Side::source, "machines", AF_INET}, Verdict::accept},
                                "the machines themselves"));
   append(passing.rules, policy.inwards);
-  passing.rules.push_back(to(rules.bridge, {MatchDnat{}, Verdict::accept}, "published ports"));
   passing.rules.push_back(to(rules.bridge, {Verdict::drop}, "closed unless a rule opens it"));
   if (!rules.overlay_link.empty())
     passing.rules.push_back(from(rules.bridge, {MatchLink{Way::out, rules.overlay_link}, Verdict::accept},
@@ -140,8 +147,7 @@ void guard_by_policy(NftTable& table, NftChain& passing, const NodeRules& rules,
     passing.rules.push_back(from(rules.bridge, {Verdict::accept}, "egress is open"));
     return;
   }
-  passing.rules.push_back(from(rules.bridge, {MatchState{state_established | state_related}, Verdict::accept},
-                               "answers of published ports"));
+  add_answers(passing, from, rules.bridge);
   append(passing.rules, policy.outwards);
   passing.rules.push_back(from(rules.bridge, {Verdict::drop}, "egress is declared"));
 }
@@ -187,6 +193,7 @@ NftTable node_table(const NodeRules& rules) {
 
   NftChain egress{"egress", ChainType::nat, Hook::postrouting, source_nat};
   MatchSubnet mine{Side::source, rules.subnet};
+  append(egress.rules, policy.hairpins);
   egress.rules.push_back({"containers see each other's addresses",
                           {mine, MatchSubnet{Side::destination, rules.pool}, Verdict::stop}});
   egress.rules.push_back(

@@ -53,14 +53,18 @@ struct MatchSyn {};  // tcp flags & (syn|rst) == syn
 struct MatchState {
   uint32_t bits;  // of nft's ct state
 };
-struct MatchDnat {};                        // ct status dnat
+struct MatchReply {};  // ct direction reply
+struct MatchDnat {};   // ct status dnat
+struct MatchShare {    // numgen inc mod N 0: every Nth that asks
+  uint32_t of;
+};
 struct ClampMss {};                         // tcp option maxseg size set rt mtu
 struct Masquerade {};                       // fully-random
 struct NoTrack {};                          // no connection tracking, and so no NAT; in raw chains
 enum class Verdict { accept, drop, stop };  // stop = return
-using Expression =
-    std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchProtocol, MatchLocal,
-                 MatchSyn, MatchState, MatchDnat, ClampMss, Masquerade, Dnat, NoTrack, Verdict>;
+using Expression = std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchProtocol,
+                                MatchLocal, MatchSyn, MatchState, MatchReply, MatchDnat, MatchShare, ClampMss,
+                                Masquerade, Dnat, NoTrack, Verdict>;
 
 constexpr uint32_t state_established = 2, state_related = 4, state_new = 8;
 

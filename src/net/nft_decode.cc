@@ -1,6 +1,7 @@
 // Rules back from the kernel's expressions to text: what really stands there, not what was meant.
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
@@ -67,13 +68,18 @@ class Decoder {
     }
     if (name == "ct") {
       uint32_t key = data.be32(NFTA_CT_KEY).value_or(0);
-      value_ = {Value::Kind::other, key == NFT_CT_STATE    ? "ct state"
-                                    : key == NFT_CT_STATUS ? "ct status"
-                                                           : "ct ?"};
+      value_ = {Value::Kind::other, key == NFT_CT_STATE       ? "ct state"
+                                    : key == NFT_CT_STATUS    ? "ct status"
+                                    : key == NFT_CT_DIRECTION ? "ct direction"
+                                                              : "ct ?"};
       return;
     }
     if (name == "fib") {
       value_ = {Value::Kind::other, "fib daddr type"};
+      return;
+    }
+    if (name == "numgen") {
+      value_ = {Value::Kind::other, fmt::format("numgen inc mod {}", data.be32(NFTA_NG_MODULUS).value_or(0))};
       return;
     }
     if (name == "counter") return say("counter");
@@ -157,6 +163,9 @@ class Decoder {
     if (value_.name == "ct state") return say("ct state " + states(number(value_.mask)));
     if (value_.name == "ct status")
       return say(number(value_.mask) == IPS_DST_NAT ? "ct status dnat" : "ct status ?");
+    if (value_.name == "ct direction")
+      return say(number(bytes) == IP_CT_DIR_REPLY ? "ct direction reply" : "ct direction original");
+    if (value_.name.starts_with("numgen")) return say(fmt::format("{} {}", value_.name, number(bytes)));
     if (value_.name == "fib daddr type")
       return say(number(bytes) == 2 ? "fib daddr type local" : "fib daddr type ?");
     if (value_.name == "tcp flags") return say("tcp flags & (syn | rst) == syn");

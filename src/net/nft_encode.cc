@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -101,6 +102,21 @@ class Encoder {
   }
 
   void operator()(const MatchState& e) { conntrack_bits(NFT_CT_STATE, e.bits); }
+  void operator()(const MatchReply&) {
+    expression("ct", [&] { message_.be32(NFTA_CT_DREG, NFT_REG_1).be32(NFTA_CT_KEY, NFT_CT_DIRECTION); });
+    uint8_t reply = IP_CT_DIR_REPLY;
+    compare(Match::equal, std::as_bytes(std::span(&reply, 1)));
+  }
+  void operator()(const MatchShare& e) {
+    expression("numgen", [&] {
+      message_.be32(NFTA_NG_DREG, NFT_REG_1)
+          .be32(NFTA_NG_MODULUS, e.of)
+          .be32(NFTA_NG_TYPE, NFT_NG_INCREMENTAL)
+          .be32(NFTA_NG_OFFSET, 0);
+    });
+    uint32_t zero = 0;
+    compare(Match::equal, std::as_bytes(std::span(&zero, 1)));
+  }
   void operator()(const MatchDnat&) { conntrack_bits(NFT_CT_STATUS, IPS_DST_NAT); }
 
   void operator()(const ClampMss&) {

@@ -58,6 +58,8 @@ struct Writer {
   std::string operator()(const Dnat& e) const { return "dnat ip to " + to_string(e.to); }
   std::string operator()(const MatchSyn&) const { return "tcp flags & (syn | rst) == syn"; }
   std::string operator()(const MatchState& e) const { return "ct state " + states(e.bits); }
+  std::string operator()(const MatchReply&) const { return "ct direction reply"; }
+  std::string operator()(const MatchShare& e) const { return fmt::format("numgen inc mod {} 0", e.of); }
   std::string operator()(const MatchDnat&) const { return "ct status dnat"; }
   std::string operator()(const ClampMss&) const { return "tcp option maxseg size set rt mtu"; }
   std::string operator()(const Masquerade&) const { return "masquerade fully-random"; }

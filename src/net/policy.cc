@@ -29,6 +29,38 @@ NftRule rule(std::string comment, std::vector<Expression> expressions) {
   return {std::move(comment), std::move(expressions)};
 }
 
+std::vector<Address> own_members(const std::vector<Address>& members, const Subnet& subnet) {
+  std::vector<Address> own;
+  for (const Address& member : sorted(members))
+    if (contains(subnet, member)) own.push_back(member);
+  return own;
+}
+
+// A connection of the outside comes to the node; its own containers of that label take turns. One of them may
+// ask the node for that port and get itself: then the answer must come back through the node, or the
+// container would see packets from its own address.
+void publish(PolicyRules& rules, const Connect& c, const std::vector<Address>& members,
+             const MatchLink& to_bridge, const MatchSet& to_label) {
+  for (Protocol protocol : protocols(c)) {
+    MatchPort port{protocol, c.first, c.last};
+    uint32_t left = static_cast<uint32_t>(members.size());
+    for (const Address& member : members) {
+      std::vector<Expression> what = {MatchLocal{}, port};
+      if (left > 1) what.push_back(MatchShare{left});
+      --left;
+      what.push_back(Dnat{member});
+      rules.published.push_back(rule(describe(c), what));
+      Subnet itself{member, 32};
+      rules.hairpins.push_back(
+          rule("a container that asks for its own published port",
+               {MatchSubnet{Side::source, itself}, MatchSubnet{Side::destination, itself}, port, MatchDnat{},
+                Masquerade{}}));
+    }
+    if (!members.empty())
+      rules.inwards.push_back(rule(describe(c), {to_bridge, to_label, port, MatchDnat{}, Verdict::accept}));
+  }
+}
+
 }  // namespace
 
 std::string describe(const Connect& connect) {
@@ -64,15 +96,9 @@ PolicyRules policy_rules(const Policy& policy, const std::string& bridge, const 
     if (c.from == public_label && c.to == public_label)
       throw Error("cannot apply '{}': one end must be a label", describe(c));
     if (c.from == public_label) {
-      use(c.to, c);
-      // A connection of the outside comes to the node; its own container of that label takes it.
-      for (const Address& member : sorted(policy.labels.at(c.to)))
-        if (contains(subnet, member)) {
-          for (Protocol protocol : protocols(c))
-            rules.published.push_back(
-                rule(describe(c), {MatchLocal{}, MatchPort{protocol, c.first, c.last}, Dnat{member}}));
-          break;
-        }
+      std::string to = use(c.to, c);
+      publish(rules, c, own_members(policy.labels.at(c.to), subnet), to_bridge,
+              towards(Side::destination, to));
       continue;
     }
     std::string from = use(c.from, c);

@@ -42,6 +42,8 @@ struct PolicyRules {
   std::vector<NftRule> outwards =
       {};  // from containers to the outside; the rest is dropped if egress is declared
   std::vector<NftRule> published = {};  // in a nat chain at prerouting
+  std::vector<NftRule> hairpins =
+      {};  // in a nat chain at postrouting: a container that asks for its own port
 };
 
 // Throws for a rule that names a label which isn't among the policy's: a typing error would close a door

@@ -40,13 +40,14 @@ std::vector<Reach> parse_reach(const std::string& rule, const std::string& bridg
       reach.what = std::string(protocol) + " " + port;
   if (after({"meta", "l4proto"}) == "icmp") reach.what = "icmp";
   if (!after({"ct", "state"}).empty()) reach.what = "answers";
-  if (after({"ct", "status"}) == "dnat") reach.what = "published ports";
+  bool published = after({"ct", "status"}) == "dnat";
+  if (published && reach.what.empty()) reach.what = "published ports";
   if (reach.what.empty()) reach.what = "all";
   if (!dnat.empty()) {
     reach.from = "public";
     reach.to = dnat;
   } else if (inwards) {
-    reach.from = source.empty() ? (reach.what == "published ports" ? "public" : "anyone") : end_of(source);
+    reach.from = source.empty() ? (published ? "public" : "anyone") : end_of(source);
     reach.to = destination.empty() ? "containers" : end_of(destination);
   } else if (outwards) {
     reach.from = source.empty() ? "containers" : end_of(source);

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -100,6 +101,11 @@ Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
   return check;
 }
 
+bool publishes(const net::NodeNetwork& wanted) {
+  return wanted.policy && std::any_of(wanted.policy->connect.begin(), wanted.policy->connect.end(),
+                                      [](const net::Connect& c) { return c.from == net::public_label; });
+}
+
 // What the overlay needs of this host.
 void judge_machine(const CheckInput& input, const CheckFacts& facts, std::vector<Check>& checks) {
   if (facts.forwarding)
@@ -108,6 +114,12 @@ void judge_machine(const CheckInput& input, const CheckFacts& facts, std::vector
     checks.push_back({"forwarding", Verdict::failure,
                       "IPv4 packets are not forwarded: something reset the setting",
                       "sysctl -w net.ipv4.ip_forward=1"});
+  if (facts.bridged_rules && publishes(input.wanted))
+    checks.push_back(
+        {"published ports", Verdict::warning,
+         "this node's containers can't reach its own published ports (others can): the kernel bridges what "
+         "it should route",
+         "sysctl -w net.bridge.bridge-nf-call-iptables=0, unless Docker or Kubernetes needs it here"});
   if (facts.pool_overlap.empty())
     checks.push_back({"pool", Verdict::ok,
                       net::to_string(input.wanted.overlay.pool) + " overlaps no network of this host"});
@@ -190,6 +202,7 @@ CheckFacts look_up(const CheckInput& input) {
     facts.pool_overlap = error.message();
   }
   facts.forwarding = net::sysctl("ipv4/ip_forward") == "1";
+  facts.bridged_rules = net::sysctl("bridge/bridge-nf-call-iptables") == "1";
   std::vector<net::ProbeTarget> small, large;
   for (const net::Peer& peer : input.wanted.overlay.peers) {
     small.push_back(target(input.wanted.overlay, peer, small_size));

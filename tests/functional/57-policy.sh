@@ -16,8 +16,10 @@ connect = [('web', 'db', 5432, 5432, 'tcp'), ('lone', 'web', 80, 80, None), ('bo
            ('public', 'web', 80, 80, 'tcp'), ('web', 'public', 7001, 7001, 'tcp')]
 extra = json.loads(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[1] == 'print' else {}
 if sys.argv[1] == 'print':
+    if 'turns' in extra: members['turns'] = []; connect.append(('public', 'turns', 81, 81, 'tcp'))
+    if 'open' in extra: connect += [(f, 'web', extra['open'], extra['open'], 'tcp') for f in ('lone', 'public')]
     if 'drop' in extra: connect = [c for c in connect if c[:2] != tuple(extra['drop'])]
-    print(json.dumps({'labels': sorted(members), 'members': {k: [address[m] for m in v] for k, v in members.items()},
+    print(json.dumps({'labels': sorted(members), 'members': {k: [address[m] for m in v] for k, v in members.items()} | ({'turns': extra['turns']} if 'turns' in extra else {}),
                       'ray': [address[r] for r in ray], 'egress': extra.get('egress', 'open'), 'metadata': extra.get('metadata', []),
                       'connect': [dict(zip(('from', 'to', 'first', 'last', 'protocol'), c)) | ({} if c[4] else {'protocol': ''}) for c in connect]}))
 else:
@@ -89,6 +91,56 @@ equal "$(in_sw timeout 3 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80; cat <&3')" 192.
 equal "$(in_sw timeout 3 bash -c 'exec 3<>/dev/tcp/192.0.2.2/80; cat <&3')" 192.0.2.254
 in_sw timeout 1 bash -c 'exec 3<>/dev/tcp/192.0.2.3/80' && fail 'node 2 has no member of web'
 in_sw timeout 1 bash -c 'exec 3<>/dev/tcp/192.0.2.1/5432' && fail 'db is not published'
+
+# a container asks for its own label's public port, by its node's address, and gets itself: the node speaks for it. Where
+# frames between a bridge's ports go through the IP rules (Docker), the kernel bridges what it should route: net check says so.
+in_vm 0 sysctl -qw net.bridge.bridge-nf-call-iptables=0 || true
+equal "$(in_c d0 timeout 3 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80; cat <&3')" 10.64.0.1
+equal "$(in_c f0 timeout 3 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80; cat <&3')" "$(address f0)"
+# several members on one node take turns
+cat >turns.py <<'PY'
+import socket, sys
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('0.0.0.0', 81)); s.listen(64); print('serving', flush=True)
+while True: c, a = s.accept(); c.sendall(sys.argv[1].encode()); c.close()
+PY
+for c in d0 e0 f0; do background "turns-$c" in_c $c python3 turns.py $c; wait_for 5 grep -q serving "turns-$c.log"; done
+LAB_POLICY=$(python3 policy.py print "{\"turns\": [\"$(address d0)\", \"$(address e0)\", \"$(address f0)\"]}")
+nodes reconcile
+for _ in 1 2 3 4 5 6 7 8 9; do in_sw timeout 3 bash -c 'exec 3<>/dev/tcp/192.0.2.1/81; cat <&3; echo'; done | sort | uniq -c >turns
+equal "$(awk '{ printf "%s %s ", $1, $2 }' turns)" '3 d0 3 e0 3 f0 '
+
+# a rule that is taken away ends the connections that it let in: those between containers, and those from outside
+cat >hold.py <<'PY'
+import socket, sys, time
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); s.settimeout(0.4); state = ''
+while True:
+    try: s.sendall(b'x' * 100); ok = s.recv(4096) != b''
+    except socket.timeout: ok = False
+    if state != ('flows' if ok else 'cut'): state = 'flows' if ok else 'cut'; print(state, flush=True)
+    time.sleep(0.05)
+PY
+cat >echo.py <<'PY'
+import socket, sys, threading
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('0.0.0.0', int(sys.argv[1]))); s.listen(8); print('serving', flush=True)
+def serve(c):
+    try:
+        while b := c.recv(4096): c.sendall(b)
+    except OSError: pass
+while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+PY
+for c in d0 d1; do background "echo-$c" in_c $c python3 echo.py 82; wait_for 5 grep -q serving "echo-$c.log"; done
+LAB_POLICY=$(python3 policy.py print '{"open": 82}'); nodes reconcile
+background hold-far in_c f0 python3 hold.py "$(address d1)" 82  # on another node
+background hold-near in_c f0 python3 hold.py "$(address d0)" 82
+background hold-out in_sw python3 hold.py 192.0.2.1 82
+for h in far near out; do wait_for 5 grep -q flows hold-$h.log; done
+LAB_POLICY=$(python3 policy.py print); nodes reconcile
+for h in far near out; do wait_for 5 grep -q cut hold-$h.log; done
+sleep 1
+for h in far near out; do equal "$(tail -n 1 hold-$h.log)" cut "a connection whose rule is gone ($h)"; done
+LAB_POLICY=$(python3 policy.py print '{"open": 82}'); nodes reconcile
+for h in far near out; do wait_for 20 bash -c "tail -n 1 hold-$h.log | grep -q flows"; done  # TCP tries again, ever more slowly
+LAB_POLICY=$(python3 policy.py print); nodes reconcile
 
 # egress: open, then declared
 background outside in_sw python3 serve.py 7001

@@ -96,6 +96,23 @@ TEST_CASE("rules read back from their expressions say what was put in", "[net]")
   }
 }
 
+TEST_CASE("members of one node take turns at a published port", "[net]") {
+  Policy p = policy();
+  p.labels["web"] = {at(67), at(3), at(70), at(69)};  // three are this node's
+  PolicyRules made = policy_rules(p, "rayctl0", parse_subnet("10.64.0.64/26"));
+  std::vector<std::string> texts;
+  for (const NftRule& rule : made.published) texts.push_back(to_text(rule));
+  CHECK(texts ==
+        std::vector<std::string>{"fib daddr type local tcp dport 80 numgen inc mod 3 0 dnat ip to 10.64.0.67",
+                                 "fib daddr type local tcp dport 80 numgen inc mod 2 0 dnat ip to 10.64.0.69",
+                                 "fib daddr type local tcp dport 80 dnat ip to 10.64.0.70"});
+  CHECK(made.hairpins.size() == 3);
+  p.labels["web"] = {at(3)};
+  made = policy_rules(p, "rayctl0", parse_subnet("10.64.0.64/26"));
+  CHECK(made.published.empty());
+  CHECK(made.hairpins.empty());
+}
+
 TEST_CASE("a container may look up what it may connect to", "[net]") {
   CHECK(visible_labels(policy(), {"web"}) == std::set<std::string>{"web", "db"});
   CHECK(visible_labels(policy(), {"db"}) == std::set<std::string>{"db"});
@@ -114,6 +131,8 @@ TEST_CASE("rules as people read them", "[net]") {
   CHECK(one(R"(oifname "rayctl0" ip saddr @ray ip daddr @ray counter accept)") == "ray -> ray: all allowed");
   CHECK(one(R"(oifname "rayctl0" ct state established,related counter accept)") ==
         "anyone -> containers: answers allowed");
+  CHECK(one(R"(oifname "rayctl0" ip daddr @label-web tcp dport 80 ct status dnat counter accept)") ==
+        "public -> web: tcp 80 allowed");
   CHECK(one(R"(oifname "rayctl0" counter drop)") == "anyone -> containers: all dropped");
   CHECK(one(R"(fib daddr type local tcp dport 80-90 dnat ip to 10.64.0.3)") ==
         "public -> 10.64.0.3: tcp 80-90 allowed");
