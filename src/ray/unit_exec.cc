@@ -102,7 +102,7 @@ void serve_exec(asio::io_context& io, const run::ContainerDir& container, const 
   request.stdio = {in.read.get(), out.write.get(), err.write.get()};
   run::ExecSession session = container.exec(request);
   if (request.terminal) {
-    stdio.in = session.take_terminal();
+    stdio.in = session.share_terminal();
     stdio.out = stdio.in.duplicate();
   } else {
     stdio.in = std::move(in.write);

@@ -38,11 +38,11 @@ class ExecSession {
  public:
   ExecSession(Fd socket, const ExecCall& call, const Stdio& stdio);
 
-  pid_t pid() const { return pid_; }                // as the host numbers it
-  int terminal() const { return terminal_.get(); }  // the pty's master
-  Fd take_terminal() { return std::move(terminal_); }
-  int fd() const { return channel_->fd(); }  // readable when poll() has news
-  std::optional<ExecResult> poll();          // without waiting
+  pid_t pid() const { return pid_; }                           // as the host numbers it
+  int terminal() const { return terminal_.get(); }             // the pty's master
+  Fd share_terminal() const { return terminal_.duplicate(); }  // resize() needs it too
+  int fd() const { return channel_->fd(); }                    // readable when poll() has news
+  std::optional<ExecResult> poll();                            // without waiting
   // An error when the container's shim was killed meanwhile.
   std::optional<ExecResult> wait(std::optional<std::chrono::milliseconds> limit = {});
   void signal(int signal);

@@ -61,6 +61,8 @@ mine logs head >logs
 grep_quiet '^this is head$' logs
 grep_quiet '^this is worker$' <(mine logs ray-wk-0)
 expect 5 mine exec ray-wk-0 /bin/busybox sh -c 'exit 5'
+size='ip netns exec '$o' "$RAYCTL" --state-dir "$T/mine" --context lab exec -it ray-wk-0 /bin/busybox sh -c "/bin/busybox sleep 1; /bin/busybox stty size"'
+equal "$(script -qec "stty rows 33 cols 77; $size" /dev/null </dev/null | tr -dc '0-9 ')" '33 77' 'the terminal inside'
 echo hello >file
 mine cp file head:/www/index.html
 equal "$(mine exec head /bin/busybox cat /www/index.html)" hello

@@ -9,7 +9,7 @@ need_command /usr/sbin/sshd curl jq
 if [ -z "${INSIDE:-}" ]; then
   ns=sd$$
   make_netns "$ns"
-  INSIDE=1 ip netns exec "$ns" unshare -m bash "$0" || exit $?
+  INSIDE=1 ip netns exec "$ns" unshare -m bash "$here/$(basename "$0")" || exit $?
   exit 0
 fi
 source "$here/moto.sh"

@@ -51,7 +51,7 @@ wait_for 10 grep -q Started "$T/daemon.log"
 bash -euo pipefail <(guide block "Run the spec" | sed "s|\$| --endpoint $moto|")
 wait_for 30 grep -q "Machine-3{Worker, .*PrivateIP" "$T/daemon.log"
 sed -n '/db\.Machine/,$p' "$T/daemon.log" >said
-guide compare Wait 1 said Connected healthy
+guide compare Wait 1 said Connected healthy Claimed
 bash -euo pipefail <(guide block Wait 2) | sed 's/}$/, Connected}/' >machines
 guide compare Wait 2 machines
 expect 1 rayctl ssh 99; grep_quiet 'Unable to find machine' "$T/err"

@@ -21,7 +21,7 @@ KINDS = [
     (r"Up \d+ minutes", r"Up [A-Za-z0-9 ]+?"),
     (r"\d+ minutes? ago", r"[A-Za-z0-9 ]+ ago"),
     (r"rayctl/ray\b", r"\\S+"),
-    (r"(?<=Machine-)\d+|^\d+(?= machines)|(?<=count=)\d+", r"\\d+"),
+    (r"(?<=Machine-)\d+|(?<=machine=)\d+|^\d+(?= machines)|(?<=count=)\d+", r"\\d+"),
     (r"ray-(?:ms|wk)-\d+/\S+", r"ray-(?:ms|wk)-\\d+/\\S+"),
 ]
 
