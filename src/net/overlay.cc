@@ -149,6 +149,12 @@ WireguardDevice wireguard_device(const Overlay& overlay) {
   return device;
 }
 
+namespace {
+uint32_t way_mtu(const Peer& peer, uint32_t link) {
+  return peer.path_mtu < link ? peer.path_mtu : 0;
+}
+}  // namespace
+
 OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t mtu) {
   if (overlay.vni == 0 || overlay.vni >= vni_limit)
     throw Error("cannot make an overlay with VNI {}: it must be from 1 to {}", overlay.vni, vni_limit - 1);
@@ -165,7 +171,8 @@ OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t 
                               .kind = overlay.mode == OverlayMode::wireguard ? "wireguard" : "tun",
                               .mtu = mtu,
                               .up = true};
-    for (const Peer& peer : overlay.peers) state.routes.push_back({peer.subnet, std::nullopt});
+    for (const Peer& peer : overlay.peers)
+      state.routes.push_back({peer.subnet, std::nullopt, way_mtu(peer, mtu)});
     std::sort(state.routes.begin(), state.routes.end());
     return state;
   }
@@ -182,7 +189,7 @@ OverlayState overlay_state(const Overlay& overlay, int underlay_index, uint32_t 
     Address end = vtep_address(peer.subnet);
     state.neighbours.push_back({end, peer.mac});
     state.forwards.push_back({peer.mac, peer.underlay});
-    state.routes.push_back({peer.subnet, end});
+    state.routes.push_back({peer.subnet, end, way_mtu(peer, mtu)});
   }
   std::sort(state.neighbours.begin(), state.neighbours.end());
   std::sort(state.forwards.begin(), state.forwards.end());
@@ -278,7 +285,8 @@ struct Describe {
   std::string operator()(const AddPeerRoute& c) const { return "add route " + text(c.route); }
 
   static std::string text(const PeerRoute& r) {
-    return to_string(r.subnet) + (r.via ? " via " + to_string(*r.via) : "");
+    return to_string(r.subnet) + (r.via ? " via " + to_string(*r.via) : "") +
+           (r.mtu ? fmt::format(" MTU {}", r.mtu) : "");
   }
   static std::string text(const PeerForward& f) { return to_string(f.mac) + " to " + to_string(f.underlay); }
   static std::string text(const PeerNeighbour& n) { return to_string(n.address) + " at " + to_string(n.mac); }

@@ -44,6 +44,8 @@ struct Peer {
   Mac mac = {};             // of its VXLAN link: vtep_mac(subnet) unless it said otherwise
   WireguardKey key = {};    // its public one, where the overlay encrypts
   bool behind_nat = false;  // it comes to us; its address is no use
+  uint32_t path_mtu =
+      0;  // of the overlay's packets that reach it, where that is less than the link's (path_mtu.h)
   bool operator==(const Peer&) const = default;
 };
 
@@ -113,6 +115,7 @@ struct PeerForward {
 struct PeerRoute {
   Subnet subnet;
   std::optional<Address> via = {};  // VXLAN: the subnet's base
+  uint32_t mtu = 0;                 // of the way; 0: the link's
   auto operator<=>(const PeerRoute&) const = default;
 };
 

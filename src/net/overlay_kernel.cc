@@ -36,6 +36,7 @@ Route route_of(const PeerRoute& peer, int link) {
   route.via = peer.via;
   route.link = link;
   route.on_link = peer.via.has_value();
+  route.mtu = peer.mtu;
   return route;
 }
 
@@ -173,7 +174,7 @@ OverlayState observe_overlay(Netlink& route, const Overlay& overlay) {
     if (n.permanent) state.forwards.push_back({n.mac, n.address});
   for (const Route& r :
        list_routes(route, AF_INET, {.table = RT_TABLE_MAIN, .protocol = route_protocol, .link = link->index}))
-    if (r.type == RTN_UNICAST) state.routes.push_back({r.destination, r.via});
+    if (r.type == RTN_UNICAST) state.routes.push_back({r.destination, r.via, r.mtu});
   std::sort(state.addresses.begin(), state.addresses.end());
   std::sort(state.neighbours.begin(), state.neighbours.end());
   std::sort(state.forwards.begin(), state.forwards.end());

@@ -28,6 +28,7 @@ Message route_message(uint16_t type, uint16_t flags, const Route& route) {
   if (route.via) message.address(RTA_GATEWAY, *route.via);
   if (route.link) message.u32(RTA_OIF, static_cast<uint32_t>(route.link));
   if (route.metric) message.u32(RTA_PRIORITY, route.metric);
+  if (route.mtu) message.nest(RTA_METRICS, [&] { message.u32(RTAX_MTU, route.mtu); });
   return message;
 }
 
@@ -44,6 +45,7 @@ std::optional<Route> parse_route(const Answer& answer, int family) {
   route.protocol = header->rtm_protocol;
   route.table = attributes.u32(RTA_TABLE).value_or(header->rtm_table);
   route.metric = attributes.u32(RTA_PRIORITY).value_or(0);
+  route.mtu = attributes.nested(RTA_METRICS).u32(RTAX_MTU).value_or(0);
   route.on_link = header->rtm_flags & RTNH_F_ONLINK;
   return route;
 }

@@ -33,6 +33,7 @@ struct Route {
   uint8_t protocol = route_protocol;
   uint32_t table = 254;  // RT_TABLE_MAIN
   uint32_t metric = 0;
+  uint32_t mtu = 0;      // of the way, as a metric; 0: the link's
   bool on_link = false;  // the gateway is a neighbour though no route says so
   bool operator==(const Route&) const = default;
 };

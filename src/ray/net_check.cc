@@ -59,6 +59,10 @@ Check reach_machine(const CheckInput& input, const CheckFacts& facts, size_t i) 
   return check;
 }
 
+uint32_t full_size(const CheckInput& input, const net::Peer& peer) {
+  return peer.path_mtu ? peer.path_mtu : input.mtu;
+}
+
 Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
   const net::Overlay& overlay = input.wanted.overlay;
   const net::Peer& peer = overlay.peers[i];
@@ -66,12 +70,15 @@ Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
   const net::ProbeAnswer &small = facts.small.at(i), &large = facts.large.at(i);
   if (small.time && large.time) {
     check.reason = fmt::format("answers within {:.1f} ms, packets of {} bytes too",
-                               static_cast<double>(small.time->count()) / 1000, input.mtu);
+                               static_cast<double>(small.time->count()) / 1000, full_size(input, peer));
+    if (peer.path_mtu)
+      check.reason += fmt::format(
+          " (larger ones, up to {}, are dropped on the way without a word: none is sent)", input.mtu);
     return check;
   }
   if (small.time) {
     check.verdict = Verdict::failure;
-    check.reason = fmt::format("small packets arrive, those of {} bytes don't{}", input.mtu,
+    check.reason = fmt::format("small packets arrive, those of {} bytes don't{}", full_size(input, peer),
                                large.error.empty() ? "" : ": " + large.error);
     check.fix = fmt::format(
         "something on the way takes no packets of {} bytes and doesn't say so: give the route its real size, "
@@ -206,7 +213,7 @@ CheckFacts look_up(const CheckInput& input) {
   std::vector<net::ProbeTarget> small, large;
   for (const net::Peer& peer : input.wanted.overlay.peers) {
     small.push_back(target(input.wanted.overlay, peer, small_size));
-    large.push_back(target(input.wanted.overlay, peer, input.mtu));
+    large.push_back(target(input.wanted.overlay, peer, full_size(input, peer)));
   }
   facts.small = net::probe(small, probe_limit);
   facts.large = net::probe(large, probe_limit);

@@ -17,6 +17,7 @@
 #include "cluster/cluster_state.h"
 #include "net/address_plan.h"
 #include "net/dns_process.h"
+#include "net/path_mtu.h"
 #include "ray/pods.h"
 #include "wg/tunnel_process.h"
 
@@ -30,6 +31,8 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto resync_interval = 30s;
 constexpr auto settle_time = 100ms;  // one event seldom comes alone
+constexpr auto probe_pause = 10s;    // the regular looks come less often
+constexpr size_t probed_at_once = 32;
 constexpr auto retry_interval = 1s;  // after a failure
 constexpr auto names_deadline = 10s;
 constexpr auto tunnel_deadline = 5s;
@@ -81,9 +84,10 @@ class DeathWatch {
 };
 
 struct NodeNet::State {
-  State(asio::io_context& io, const Paths& paths, const std::string& binary, std::string overlay,
+  State(asio::io_context& io, Jobs& pool, const Paths& paths, const std::string& binary, std::string overlay,
         NodeNetEvents told)
       : run_dir(paths.run_dir),
+        jobs(pool),
         own_overlay(std::move(overlay)),
         tell(std::move(told)),
         claim(net::claim_network_namespace()),
@@ -107,6 +111,7 @@ struct NodeNet::State {
     auto begin = Clock::now();
     std::vector<std::string> told;
     net::NodeNetwork wanted = wanted_network(view, *self, own(), containers, &told);
+    paths.apply(wanted.overlay.peers);
     // One that an earlier mode of this node left would hold the port, and make its link again and again.
     if (!std::exchange(other_mode_ended, true) && *mode != net::OverlayMode::userspace) tunnel.stop();
     remember(run_dir, wanted);  // before anything is there to undo
@@ -129,6 +134,28 @@ struct NodeNet::State {
     if (!last_failure.empty()) info("network: all is well again");
     last_failure.clear();
     last_duration = Clock::now() - begin;
+    probe_paths(wanted.overlay);
+  }
+
+  // Whether packets of full size arrive, of a few peers at a time: a sleeping tunnel is woken by it.
+  void probe_paths(const net::Overlay& overlay) {
+    auto now = Clock::now();
+    if (overlay.mode == net::OverlayMode::host || overlay.peers.empty() || probing || now < next_probe)
+      return;
+    probing = true;
+    next_probe = now + probe_pause;
+    auto asked = std::make_shared<std::vector<net::Peer>>(paths.next(overlay.peers, probed_at_once));
+    using Found = std::vector<std::optional<uint32_t>>;
+    jobs.run<Found>([asked, size = mtu] { return net::find_path_mtus(*asked, size); },
+                    [this, asked, size = mtu, alive = std::weak_ptr<bool>(alive)](std::optional<Found> found,
+                                                                                  const std::string& error) {
+                      if (alive.expired()) return;
+                      probing = false;
+                      if (!found) return warn("network: looking how large packets may be: {}", error);
+                      std::vector<std::string> lines = paths.take(*asked, *found, size);
+                      for (const std::string& line : lines) warn("network: {}", line);
+                      if (!lines.empty()) look_in(0ms, Why::wanted);
+                    });
   }
 
   void report(Why why, const std::vector<std::string>& changes) {
@@ -261,7 +288,9 @@ struct NodeNet::State {
     });
   }
 
-  std::string run_dir, own_overlay;
+  std::string run_dir;
+  Jobs& jobs;
+  std::string own_overlay;
   NodeNetEvents tell;
   Fd claim;  // one node a network namespace: two would undo each other's work
   net::KeyStore keys;
@@ -283,6 +312,10 @@ struct NodeNet::State {
   std::pair<std::string, std::string>
       told_facts;  // address and key; the control stream sends them until they arrive
   uint32_t mtu = 1450;
+  net::PathMtus paths;
+  bool probing = false;
+  Clock::time_point next_probe = {};
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   uint64_t table_version = first_version(), tunnel_version = first_version();
   std::optional<net::DnsTable> written_names;
   std::optional<wg::TunnelTable> written_tunnel;
@@ -296,9 +329,9 @@ std::string own_encryption(const std::string& overlay) {
                           : "";  // "": a cluster that encrypts refuses it
 }
 
-NodeNet::NodeNet(asio::io_context& io, const Paths& paths, const std::string& binary,
+NodeNet::NodeNet(asio::io_context& io, Jobs& jobs, const Paths& paths, const std::string& binary,
                  const std::string& overlay, NodeNetEvents events)
-    : state_(std::make_unique<State>(io, paths, binary, overlay, std::move(events))) {}
+    : state_(std::make_unique<State>(io, jobs, paths, binary, overlay, std::move(events))) {}
 NodeNet::~NodeNet() = default;
 
 void NodeNet::update(const cluster::ClusterView& view, const cluster::Node& self) {
@@ -361,6 +394,7 @@ CheckInput NodeNet::check_input(const std::string& peer) const {
                    .mtu = s.mtu,
                    .dns = s.dns.status()};
   if (input.wanted.overlay.mode == net::OverlayMode::userspace) input.tunnel = s.tunnel.status();
+  s.paths.apply(input.wanted.overlay.peers);
   input.wanted.overlay.private_key = {};  // nobody who looks needs it
   if (peer.empty()) return input;
   const cluster::Node* other = cluster::find_node(s.view, peer);

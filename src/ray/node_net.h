@@ -11,6 +11,7 @@
 #include "cluster/cluster.h"
 #include "net/dns_table.h"
 #include "net/node_network.h"
+#include "ray/jobs.h"
 #include "ray/net_check.h"
 #include "wg/tunnel_table.h"
 
@@ -61,7 +62,7 @@ class NodeNet {
  public:
   // `binary` is the sealed copy that the name server and the tunnel run from; `overlay` is how this node was
   // told to encrypt, if it was.
-  NodeNet(boost::asio::io_context& io, const Paths& paths, const std::string& binary,
+  NodeNet(boost::asio::io_context& io, Jobs& jobs, const Paths& paths, const std::string& binary,
           const std::string& overlay, NodeNetEvents events);
   ~NodeNet();  // leaves everything in the kernel: containers go on talking
 

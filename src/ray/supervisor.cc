@@ -54,7 +54,7 @@ class Supervisor {
         sealed_(run::sealed_binary(paths.run_dir)),
         jobs_(io_),
         signals_(io_, SIGINT, SIGTERM),
-        net_(io_, paths, sealed_, config.overlay,
+        net_(io_, jobs_, paths, sealed_, config.overlay,
              {[this](const std::string& underlay, const std::string& public_key) {
                if (control_) control_->set_network_facts(underlay, public_key);
              }}),

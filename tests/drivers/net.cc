@@ -16,6 +16,7 @@
 #include "net/build_network.h"
 #include "net/dns_process.h"
 #include "net/node_network.h"
+#include "net/path_mtu.h"
 #include "ray/node_net.h"
 #include "wg/tunnel_process.h"
 
@@ -155,6 +156,14 @@ int node() {
                             });
   std::string action = setting("LAB_ACTION");
   if (action == "reconcile") {
+    say(network.reconcile(node));
+  } else if (action == "paths") {  // as the supervisor does it at the regular look
+    uint32_t mtu = network.reconcile(node).mtu;
+    PathMtus paths;
+    std::vector<Peer> asked = paths.next(node.overlay.peers, 32);
+    for (const std::string& line : paths.take(asked, find_path_mtus(asked, mtu), mtu))
+      std::cout << "path: " << line << "\n";
+    paths.apply(node.overlay.peers);
     say(network.reconcile(node));
   } else if (action == "remove") {
     tunnel.stop();

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "net/address_plan.h"
+#include "net/path_mtu.h"
 
 using namespace rayctl;
 using namespace rayctl::net;
@@ -150,4 +151,47 @@ TEST_CASE("peers that can't be told apart are refused by name", "[net]") {
   bad.vni = 1 << 24;
   CHECK_THROWS_WITH(overlay_state(bad, 2, 1450), Contains("VNI 16777216"));
   CHECK_THROWS_WITH(overlay_state(overlay({}), 2, 500), Contains("MTU 500"));
+}
+
+TEST_CASE("sizes of packets that pass are remembered by peer", "[net]") {
+  std::vector<Peer> peers;
+  AddressPlan plan{parse_subnet("10.64.0.0/12"), 26};
+  for (uint32_t i = 1; i <= 5; ++i)
+    peers.push_back({fmt::format("n{}", i), node_subnet(plan, i), ipv4(0xc0000200 + i)});
+  PathMtus paths;
+  auto names = [](const std::vector<Peer>& list) {
+    std::string text;
+    for (const Peer& p : list) text += p.name;
+    return text;
+  };
+  std::vector<Peer> asked = paths.next(peers, 2);
+  CHECK(names(asked) == "n1n2");
+  auto lines = paths.take(asked, {1320, std::nullopt}, 1420);
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0].find("to n1 drops packets of more than 1320 bytes") != std::string::npos);
+  paths.apply(peers);
+  CHECK(peers[0].path_mtu == 1320);
+  CHECK(peers[1].path_mtu == 0);
+  CHECK(names(paths.next(peers, 3)) == "n3n4n5");  // the new ones first
+  CHECK(paths.take({peers[0]}, {1320}, 1420).empty());
+  CHECK(paths.take({peers[0]}, {std::nullopt}, 1420).empty());  // silence tells nothing
+  CHECK(paths.take({peers[0]}, {1420}, 1420) ==
+        std::vector<std::string>{"the way to n1 takes packets of 1420 bytes again"});
+  CHECK(names(paths.next(peers, 2)) == "n1n2");
+  CHECK(smaller_sizes(1420).front() == 1400);
+  CHECK(smaller_sizes(576).empty());
+}
+
+TEST_CASE("a narrow way is a metric of the peer's route, and replaces the wider one", "[net]") {
+  Overlay overlay{.pool = parse_subnet("10.64.0.0/12"), .subnet = parse_subnet("10.64.0.0/26")};
+  overlay.underlay = parse_address("192.0.2.1");
+  overlay.peers = {{"n1", parse_subnet("10.64.0.64/26"), parse_address("192.0.2.2")}};
+  overlay.peers[0].mac = vtep_mac(overlay.peers[0].subnet);
+  OverlayState wide = overlay_state(overlay, 2, 1450);
+  overlay.peers[0].path_mtu = 1340;
+  auto changes = diff(overlay_state(overlay, 2, 1450), wide, overlay.pool);
+  REQUIRE(changes.size() == 1);
+  CHECK(describe(changes[0]) == "add route 10.64.0.64/26 via 10.64.0.64 MTU 1340");
+  overlay.peers[0].path_mtu = 1450;  // no less than the link's
+  CHECK(diff(overlay_state(overlay, 2, 1450), wide, overlay.pool).empty());
 }
