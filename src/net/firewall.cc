@@ -169,6 +169,9 @@ NftTable node_table(const NodeRules& rules) {
     const std::string& link = rules.overlay_link;
     arriving.rules.push_back(from(
         link, {MatchSubnet{Side::source, rules.pool, Match::different}, Verdict::drop}, "forged source"));
+    for (const Subnet& behind : rules.relayed)
+      arriving.rules.push_back(
+          from(link, {MatchSubnet{Side::destination, behind}, Verdict::stop}, "between nodes behind NAT"));
     arriving.rules.push_back(
         from(link, {MatchSubnet{Side::destination, rules.subnet, Match::different}, Verdict::drop},
              "peers send to this node's containers alone"));

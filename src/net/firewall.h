@@ -23,6 +23,7 @@ struct NodeRules {
   uint16_t port = default_vxlan_port;
   std::vector<Address> peers = {};     // VXLAN: underlay addresses that may send its packets
   std::vector<Address> machines = {};  // the nodes' own addresses in the overlay: they may reach containers
+  std::vector<Subnet> relayed = {};    // of nodes behind NAT, which reach each other through this one
   bool block_metadata = true;
   std::optional<Policy> policy = {};  // empty: containers of the pool are open to each other
 };

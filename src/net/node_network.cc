@@ -46,7 +46,9 @@ NodeRules rules_of(const NodeNetwork& wanted) {
   for (const Peer& peer : overlay.peers) {
     if (overlay.mode == OverlayMode::vxlan) rules.peers.push_back(peer.underlay);
     rules.machines.push_back(vtep_address(peer.subnet));
+    if (overlay.relays && peer.behind_nat && encrypts(overlay.mode)) rules.relayed.push_back(peer.subnet);
   }
+  if (rules.relayed.size() < 2) rules.relayed.clear();
   return rules;
 }
 

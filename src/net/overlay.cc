@@ -140,12 +140,20 @@ std::string overlay_link_name(const Overlay& overlay) {
 
 WireguardDevice wireguard_device(const Overlay& overlay) {
   WireguardDevice device{.private_key = overlay.private_key, .port = overlay.port};
+  auto relay = std::find_if(overlay.peers.begin(), overlay.peers.end(),
+                            [](const Peer& peer) { return peer.relays && !peer.behind_nat; });
+  bool relayed = overlay.behind_nat && relay != overlay.peers.end();
   for (const Peer& peer : overlay.peers) {
+    if (relayed && peer.behind_nat) {
+      device.peers[relay->key].allowed.push_back(peer.subnet);
+      continue;
+    }
     WireguardPeer& p = device.peers[peer.key];
     if (!peer.behind_nat) p.endpoint = Endpoint{peer.underlay, overlay.port};
     if (overlay.behind_nat) p.keepalive = nat_keepalive;
-    p.allowed = {peer.subnet};
+    p.allowed.push_back(peer.subnet);
   }
+  for (auto& [key, peer] : device.peers) std::sort(peer.allowed.begin(), peer.allowed.end());
   return device;
 }
 

@@ -44,6 +44,7 @@ struct Peer {
   Mac mac = {};             // of its VXLAN link: vtep_mac(subnet) unless it said otherwise
   WireguardKey key = {};    // its public one, where the overlay encrypts
   bool behind_nat = false;  // it comes to us; its address is no use
+  bool relays = false;      // the head: what two nodes behind NAT send each other goes through it
   uint32_t path_mtu =
       0;  // of the overlay's packets that reach it, where that is less than the link's (path_mtu.h)
   bool operator==(const Peer&) const = default;
@@ -59,6 +60,7 @@ struct Overlay {
   uint16_t port = default_vxlan_port;  // UDP; must be open between the nodes
   WireguardKey private_key = {};       // this node's, where the overlay encrypts
   bool behind_nat = false;             // this node's own address is of no use to others
+  bool relays = false;                 // this node is the head
   std::string underlay_link = {};      // the link that carries `underlay`; found by the address when empty
   Address underlay = {};               // this node's own end
   std::optional<uint32_t> mtu = {};    // of the overlay; found from the routes to the peers when empty
@@ -77,6 +79,8 @@ constexpr uint32_t overlay_overhead(OverlayMode mode, bool underlay_is_v6) {
 }
 
 // The configuration of an encrypted overlay.
+// Two nodes behind NAT can't call each other: either has the other's subnet at the head, which is called by
+// both and passes the packets on, each hop encrypted by itself.
 WireguardDevice wireguard_device(const Overlay& overlay);
 
 // An encrypted link as wanted or as found.

@@ -31,6 +31,8 @@ net::Peer peer_of(const cluster::Node& node, bool encrypts) {
                  .subnet = net::parse_subnet(node.subnet),
                  .underlay = net::parse_address(node.underlay)};
   peer.mac = node.vtep_mac.empty() ? net::vtep_mac(peer.subnet) : net::parse_mac(node.vtep_mac);
+  peer.behind_nat = !node.seen.empty();
+  peer.relays = node.role == cluster::MemberRole::head;
   if (!encrypts) return peer;
   if (node.public_key.empty()) throw Error("it has no key of the overlay");
   peer.key = net::parse_wireguard_key(node.public_key);
@@ -97,6 +99,7 @@ net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster:
   wanted.overlay.port = overlay_port(view, own.mode);
   wanted.overlay.private_key = own.private_key;
   wanted.overlay.behind_nat = !self.seen.empty();
+  wanted.overlay.relays = self.role == cluster::MemberRole::head;
   wanted.overlay.pool = net::parse_subnet(view.cluster.pool);
   wanted.overlay.subnet = net::parse_subnet(self.subnet);
   wanted.overlay.underlay = net::parse_address(self.underlay);

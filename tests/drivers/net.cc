@@ -2,6 +2,7 @@
 // `net names`, `net peers`, with what they need in the environment.
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
@@ -103,7 +104,12 @@ NodeNetwork node_from_environment(const std::string& run_dir) {
   if (encrypted) node.overlay.port = default_wireguard_port;
   node.overlay.private_key = lab_key(setting("LAB_NODE"));
   node.policy = policy_from_environment();
-  node.overlay.behind_nat = !setting_or("LAB_NAT", "").empty() && setting("LAB_NODE") == setting("LAB_NAT");
+  std::vector<std::string> behind = split(setting_or("LAB_NAT", ""), ' ');  // numbers of nodes
+  auto is_behind = [&](const std::string& number) {
+    return std::find(behind.begin(), behind.end(), number) != behind.end();
+  };
+  node.overlay.behind_nat = is_behind(setting("LAB_NODE"));
+  node.overlay.relays = setting("LAB_NODE") == "0";
   node.overlay.pool = plan.pool;
   node.overlay.subnet = node_subnet(plan, static_cast<uint32_t>(std::stoul(setting("LAB_NODE"))));
   node.overlay.underlay = parse_address(setting("LAB_UNDERLAY"));
@@ -112,7 +118,7 @@ NodeNetwork node_from_environment(const std::string& run_dir) {
     auto parts = split(word, '=');
     Subnet subnet = node_subnet(plan, static_cast<uint32_t>(std::stoul(parts.at(0))));
     node.overlay.peers.push_back({"node " + parts[0], subnet, parse_address(parts.at(1)), vtep_mac(subnet),
-                                  public_key(lab_key(parts[0])), parts[0] == setting_or("LAB_NAT", "")});
+                                  public_key(lab_key(parts[0])), is_behind(parts[0]), parts[0] == "0"});
   }
   uint32_t slot = 0;
   for (const std::string& name : split(setting_or("LAB_CONTAINERS", ""), ' ')) {

@@ -167,3 +167,24 @@ TEST_CASE("without an overlay names lead to the machines, and what isn't enforce
   CHECK_THROWS_WITH(wanted_network(view, self_of(view), none, {}),
                     Contains("cannot keep 'egress: declared'"));
 }
+
+TEST_CASE("two nodes behind NAT reach each other through the head", "[node-net]") {
+  cluster::ClusterView view = three_nodes();
+  auto it = view.nodes.begin();
+  cluster::Node &head = it->second, &first = (++it)->second, &second = (++it)->second;
+  first.seen = second.seen = "198.51.100.1";
+  net::OverlayMode mode = net::OverlayMode::userspace;
+  auto device_of = [&](const cluster::Node& self) {
+    return net::wireguard_device(wanted_network(view, self, {mode, key_of(self.slot)}, {}).overlay);
+  };
+  net::WireguardDevice behind = device_of(first);
+  REQUIRE(behind.peers.size() == 1);  // the head alone, with its own subnet and the other's
+  CHECK(behind.peers.begin()->second.endpoint);
+  CHECK(behind.peers.begin()->second.allowed ==
+        std::vector{net::parse_subnet(head.subnet), net::parse_subnet(second.subnet)});
+  net::WireguardDevice relay = device_of(head);
+  REQUIRE(relay.peers.size() == 2);
+  for (const auto& [key, peer] : relay.peers) CHECK_FALSE(peer.endpoint);  // they call
+  second.seen.clear();
+  CHECK(device_of(first).peers.size() == 2);  // that one can be called
+}
