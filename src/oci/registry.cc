@@ -37,8 +37,17 @@ std::string certs_of_other_tools(const std::string& host) {
   return found;
 }
 
-// What the registry says about its refusal (distribution-spec, "Error Codes").
-std::string error_text(const HttpResponse& response) {
+std::string key_of(const std::vector<std::string>& scopes) {
+  std::string key;
+  for (const std::string& scope : scopes) key += scope + " ";
+  return key;
+}
+
+}  // namespace
+
+// distribution-spec, "Error Codes"
+std::string Registry::error_text(const HttpResponse& response) {
+  std::string status = fmt::format("HTTP status {}", response.status);
   try {
     Json json = Json::parse(response.body, "answer", 16);
     std::string text;
@@ -48,19 +57,13 @@ std::string error_text(const HttpResponse& response) {
         if (message.empty()) message = error.string_or("code", "");
         if (!message.empty()) text += (text.empty() ? "" : "; ") + message;
       }
-    if (!text.empty()) return printable(text.substr(0, 400));
+    if (text.empty()) return status;
+    text = printable(text.substr(0, 400));
+    return response.status >= 500 ? fmt::format("{} ({})", text, status) : text;
   } catch (const Error&) {  // not every server in front of a registry answers in JSON
+    return status;
   }
-  return fmt::format("HTTP status {}", response.status);
 }
-
-std::string key_of(const std::vector<std::string>& scopes) {
-  std::string key;
-  for (const std::string& scope : scopes) key += scope + " ";
-  return key;
-}
-
-}  // namespace
 
 std::vector<std::string> Registry::Scope::list() const {
   if (repository.empty()) return {};

@@ -102,6 +102,8 @@ class Registry {
   std::string authorization(const Scope& scope, const HttpResponse* refused);
   std::string fetch_token(const Challenge& challenge, const Scope& scope, const Credentials& credentials);
   Credentials credentials_for(const Scope& scope);
+  // What the registry says about its refusal, or else the status.
+  static std::string error_text(const HttpResponse& response);
   [[noreturn]] void refuse(const HttpResponse& response, std::string_view what, const Scope& scope);
   void wait_before_retry(int tried, const HttpResponse* response, const std::string& reason);
   bool try_upload_whole(Upload& upload, std::string& location);

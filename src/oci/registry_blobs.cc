@@ -53,6 +53,10 @@ struct Registry::Upload {
   Scope scope;
   uint64_t told = 0;  // bytes that `advance` heard of
 
+  std::string what(const std::string& host) const {
+    return fmt::format("cannot push blob {} to '{}/{}'", blob.digest.short_hex(), host, repository);
+  }
+
   void tell(uint64_t now) {
     if (now != told && advance) advance(static_cast<int64_t>(now) - static_cast<int64_t>(told));
     told = now;
@@ -200,7 +204,7 @@ bool Registry::try_upload_whole(Upload& upload, std::string& location) {
                                upload.scope);
   if (response.status == 201 || response.status == 204) return true;
   if (is_transient_status(response.status))
-    throw HttpError(HttpError::Kind::broken, "{}: HTTP status {} for a blob", host_, response.status);
+    throw HttpError(HttpError::Kind::broken, "{}: {}", upload.what(host_), error_text(response));
   if (response.status == 401 || response.status == 403)
     refuse(response, fmt::format("push to '{}/{}'", host_, upload.repository), upload.scope);
   debug("{}: the whole blob is refused (HTTP status {}): sending it in pieces", host_, response.status);
@@ -245,8 +249,7 @@ bool Registry::try_upload_chunks(Upload& upload, std::string location) {
       }
     }
     if (is_transient_status(response.status) || response.status == 404)
-      throw HttpError(HttpError::Kind::broken, "{}: HTTP status {} for a piece of a blob", host_,
-                      response.status);
+      throw HttpError(HttpError::Kind::broken, "{}: {}", upload.what(host_), error_text(response));
     refuse(response, fmt::format("push a piece of blob {}", upload.blob.digest.short_hex()), upload.scope);
   }
   HttpResponse response = call({.method = "PUT",
@@ -256,7 +259,7 @@ bool Registry::try_upload_chunks(Upload& upload, std::string location) {
                                upload.scope);
   if (response.status == 201 || response.status == 204) return true;
   if (is_transient_status(response.status))
-    throw HttpError(HttpError::Kind::broken, "{}: HTTP status {} for a blob", host_, response.status);
+    throw HttpError(HttpError::Kind::broken, "{}: {}", upload.what(host_), error_text(response));
   refuse(response,
          fmt::format("push blob {} to '{}/{}'", upload.blob.digest.short_hex(), host_, upload.repository),
          upload.scope);

@@ -143,6 +143,8 @@ Cgroup Cgroup::create(const std::string& raw_path, const Resources& resources, M
   Cgroup old = open(path);
   if (old.exists()) {
     if (old.populated()) throw Error("cannot make cgroup '{}': it exists and has processes", path);
+    if (old.frozen())  // what enters it would stop before it can say why
+      throw Error("cannot make cgroup '{}': it exists and is frozen (thaw or remove it)", path);
     old.remove();
   }
   Cgroup made{path, {}};

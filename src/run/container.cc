@@ -16,6 +16,7 @@
 #include "run/plan.h"
 #include "run/process.h"
 #include "run/seccomp_cache.h"
+#include "run/seccomp_listener.h"
 #include "run/sync.h"
 #include "run/syscalls.h"
 
@@ -99,8 +100,8 @@ class Start {
   void send(Sync kind, std::string_view text = {}) { send_message(socket_.get(), kind, text); }
   pid_t pid() const { return process_.pid; }
 
-  template <class F>
-  Process finish(F&& when_mounted) {
+  template <class F, class G>
+  Process finish(F&& when_mounted, G&& with_listener) {
     bool executing = false;
     while (auto message = receive_message(socket_.get())) {
       switch (message->kind) {
@@ -117,6 +118,9 @@ class Start {
           break;
         case Sync::mounted:
           when_mounted();
+          break;
+        case Sync::listener:
+          with_listener(message->fd, process_);
           break;
         case Sync::executing:
           executing = true;
@@ -189,13 +193,16 @@ Process start_container(const Spec& spec, const StartOptions& options) {
     write_mappings(pid, spec.linux_);
     start.send(Sync::mapped);
   }
-  return start.finish([&] {
-    std::string state =
-        to_text(ContainerState{options.id, "creating", pid, options.bundle, spec.annotations});
-    run_hooks(spec.hooks.prestart, "prestart", state);
-    run_hooks(spec.hooks.create_runtime, "createRuntime", state);
-    start.send(Sync::state, state);
-  });
+  std::string state = to_text(ContainerState{options.id, "creating", pid, options.bundle, spec.annotations});
+  return start.finish(
+      [&] {
+        run_hooks(spec.hooks.prestart, "prestart", state);
+        run_hooks(spec.hooks.create_runtime, "createRuntime", state);
+        start.send(Sync::state, state);
+      },
+      [&](const Fd& memory, const Process& process) {
+        pass_listener(memory, process.pidfd, process.pid, spec.linux_.seccomp.value(), state);
+      });
 }
 
 Process exec_in_container(const Spec& spec, const ProcessSpec& process, const ExecOptions& options) {
@@ -230,7 +237,12 @@ Process exec_in_container(const Spec& spec, const ProcessSpec& process, const Ex
   if (pid == 0) run_joining_process(launch, target.get());
   Start start(pid, std::move(pidfd), std::move(sockets.first), options.warn);
   sockets.second.reset();
-  return start.finish([] {});
+  std::string state =
+      to_text(ContainerState{options.id, "running", options.pid, options.bundle, spec.annotations});
+  return start.finish([] {},
+                      [&](const Fd& memory, const Process& joined) {
+                        pass_listener(memory, joined.pidfd, joined.pid, spec.linux_.seccomp.value(), state);
+                      });
 }
 
 Exit wait_for(const Process& process) {

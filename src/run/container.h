@@ -66,6 +66,7 @@ struct Process {
 Process start_container(const Spec& spec, const StartOptions& options);
 
 struct ExecOptions {
+  std::string id = {}, bundle = {};         // for the state that a seccomp agent gets
   pid_t pid = -1;                           // the container's PID 1
   std::optional<uint64_t> start_time = {};  // field 22 of /proc/PID/stat, so that a reused pid is noticed
   Stdio stdio = {};

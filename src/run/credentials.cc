@@ -69,14 +69,6 @@ Capabilities grantable(Capabilities wanted, uint64_t held, uint64_t bounding, St
   return wanted;
 }
 
-void load(const SeccompFilter& filter) {
-  if (filter.program.empty()) return;
-  sock_fprog program{static_cast<unsigned short>(filter.program.size()),
-                     const_cast<sock_filter*>(filter.program.data())};
-  check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter.flags, &program),
-        "cannot load the seccomp filter");
-}
-
 int io_class(const std::string& name) {
   static const std::map<std::string, int> classes{{"IOPRIO_CLASS_RT", IOPRIO_CLASS_RT},
                                                   {"IOPRIO_CLASS_BE", IOPRIO_CLASS_BE},
@@ -218,8 +210,15 @@ void apply_scheduling(const ProcessSpec& process) {
   }
 }
 
-void apply_credentials(const ProcessSpec& process, const SeccompFilter& filter, Strictness strictness,
-                       const Warn& warn) {
+int load_filter(const SeccompFilter& filter) {
+  sock_fprog program{static_cast<unsigned short>(filter.program.size()),
+                     const_cast<sock_filter*>(filter.program.data())};
+  return static_cast<int>(check(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, filter.flags, &program),
+                                "cannot load the seccomp filter"));
+}
+
+void apply_credentials(const ProcessSpec& process, Strictness strictness, const Warn& warn,
+                       const std::function<void()>& load) {
   const User& user = process.user;
   for (const std::string& name : process.unknown_capabilities)
     warn(fmt::format("capability '{}' is unknown and left out", name));
@@ -233,7 +232,7 @@ void apply_credentials(const ProcessSpec& process, const SeccompFilter& filter, 
     }
   }
   // A filter needs CAP_SYS_ADMIN or no_new_privs: without the latter it must come while we have the former.
-  if (!process.no_new_privileges) load(filter);
+  if (!process.no_new_privileges) load();
   check(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "cannot keep capabilities");
   check(syscall(SYS_setgroups, user.additional_gids.size(), user.additional_gids.data()),
         "cannot set the groups");
@@ -250,7 +249,7 @@ void apply_credentials(const ProcessSpec& process, const SeccompFilter& filter, 
             capability_name(i));
   if (!process.no_new_privileges) return;
   check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "cannot set no_new_privs");
-  load(filter);
+  load();
 }
 
 }  // namespace rayctl::run

@@ -24,10 +24,13 @@ void change_apparmor(int attribute, const std::string& profile);  // at the next
 
 void apply_scheduling(const ProcessSpec& process);
 
-// Groups, user, capabilities, no_new_privs and the filter, in the order in which each can still be done.
-// After it only execve should follow.
-void apply_credentials(const ProcessSpec& process, const SeccompFilter& filter, Strictness strictness,
-                       const Warn& warn);
+// The listener's descriptor, when the filter has one. The filter isn't empty.
+int load_filter(const SeccompFilter& filter);
+
+// Groups, user, capabilities, no_new_privs and the filter, in the order in which each can still be done:
+// `load` is called once, when it is the filter's turn. After it only execve should follow.
+void apply_credentials(const ProcessSpec& process, Strictness strictness, const Warn& warn,
+                       const std::function<void()>& load);
 
 int rlimit_resource(const std::string& type);  // "RLIMIT_NOFILE"; an error when unknown
 

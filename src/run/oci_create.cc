@@ -16,7 +16,9 @@
 #include "run/defaults.h"
 #include "run/oci_commands.h"
 #include "run/plan.h"
+#include "run/seccomp_listener.h"
 #include "run/sync.h"
+#include "run/syscalls.h"
 
 namespace rayctl::run::oci {
 
@@ -153,6 +155,19 @@ class Creation {
   bool done_ = false;
 };
 
+// A container whose agent doesn't answer is none: its first process waits for ever at the next system call.
+void pass_listener(const Fd& memory, const StateDirectory& directory, const Record& record) {
+  Fd pidfd{check(sys::pidfd_open(record.pid), "cannot find the container's process {}", record.pid)};
+  Spec spec = directory.spec();
+  try {
+    run::pass_listener(memory, pidfd, record.pid, spec.linux_.seccomp.value(),
+                       to_text(state_of(spec, record, Status::creating)));
+  } catch (...) {
+    sys::pidfd_send_signal(pidfd.get(), SIGKILL);
+    throw;
+  }
+}
+
 void run_poststart(const Spec& spec, const Record& record) {
   run_hooks(spec.hooks.poststart, "poststart", to_text(state_of(spec, record, Status::running)));
 }
@@ -200,6 +215,7 @@ int start(const Global& global, const Words& words) {
   while (auto message = receive_message(gate.get())) {
     if (message->kind == Sync::failure) throw Error("{}", message->text);
     if (message->kind == Sync::warning) warning_log(global)(message->text);
+    if (message->kind == Sync::listener) pass_listener(message->fd, directory, record);
     executing = executing || message->kind == Sync::executing;
   }
   if (!executing) throw Error("cannot start container '{}': its first process was killed", id);

@@ -111,7 +111,9 @@ int exec(const Global& global, const Words& words) {
   if (process.terminal && detach && socket.empty())
     throw Error("cannot exec in container '{}': a detached process with a terminal needs --console-socket",
                 id);
-  ExecOptions options{.pid = record.pid,
+  ExecOptions options{.id = id,
+                      .bundle = record.bundle,
+                      .pid = record.pid,
                       .start_time = record.start_time,
                       .seccomp_cache = seccomp_cache(),
                       .preserve_fds = preserved_fds(arguments),

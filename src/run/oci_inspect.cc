@@ -118,7 +118,7 @@ int events(const Global& global, const Words& words) {
     watch.drain();
     if (uint64_t now = cgroup.stats().oom_kills; now > kills) {
       kills = now;
-      print(json{{"type", "oom"}, {"id", record.id}}.dump() + "\n");
+      print(nlohmann::ordered_json{{"type", "oom"}, {"id", record.id}}.dump() + "\n");
     }
   }
   return 0;
@@ -133,13 +133,14 @@ int features(const Global&, const Words& words) {
   config["namespaces"] = {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"};
   config["capabilities"] = known_capabilities();
   config["cgroup"] = {{"v1", true}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", true}};
-  config["seccomp"] = {{"enabled", true},
-                       {"actions",
-                        {"SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP",
-                         "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG"}},
-                       {"operators",
-                        {"SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE",
-                         "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"}}};
+  config["seccomp"] = {
+      {"enabled", true},
+      {"actions",
+       {"SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO",
+        "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY"}},
+      {"operators",
+       {"SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT",
+        "SCMP_CMP_MASKED_EQ"}}};
   config["apparmor"] = {{"enabled", true}};
   config["selinux"] = {{"enabled", false}};
   config["intelRdt"] = {{"enabled", false}};

@@ -116,6 +116,37 @@ void plan_devices(const Spec& spec, Plan& plan) {
     plan.steps.emplace_back(MakeSymlink{target, path});
 }
 
+// What a step makes, if it makes anything.
+struct MadePath {
+  std::string operator()(const MountFileSystem& s) const { return s.destination; }
+  std::string operator()(const MountBind& s) const { return s.destination; }
+  std::string operator()(const MountCgroup& s) const { return s.destination; }
+  std::string operator()(const MakeDevice& s) const { return s.device.path; }
+  std::string operator()(const MakeSymlink& s) const { return s.path; }
+  std::string operator()(const MakeConsole&) const { return "/dev/console"; }
+  std::string operator()(const MakeDirectory& s) const { return s.path; }
+  std::string operator()(const Remount&) const { return {}; }
+  std::string operator()(const MaskPath&) const { return {}; }
+  std::string operator()(const ReadonlyPath&) const { return {}; }
+  std::string operator()(const SetSysctl&) const { return {}; }
+};
+
+// A file system that should be read-only stays writable until what goes into it is made.
+void delay_readonly(Plan& plan) {
+  std::vector<Step> last;
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    auto* mount = std::get_if<MountFileSystem>(&plan.steps[i]);
+    if (!mount || mount->type != "tmpfs" || !(mount->options.set & MOUNT_ATTR_RDONLY)) continue;
+    bool filled = std::any_of(
+        plan.steps.begin() + static_cast<ptrdiff_t>(i) + 1, plan.steps.end(),
+        [&](const Step& step) { return std::visit(MadePath{}, step).starts_with(mount->destination + "/"); });
+    if (!filled) continue;
+    mount->options.set &= ~uint64_t{MOUNT_ATTR_RDONLY};
+    last.emplace_back(Remount{mount->destination, {.set = MOUNT_ATTR_RDONLY}});
+  }
+  plan.steps.insert(plan.steps.end(), last.begin(), last.end());
+}
+
 std::string text_of(const MountOptions& options) {
   std::string text;
   auto add = [&](std::string_view word) {
@@ -225,6 +256,7 @@ Plan make_plan(const Spec& spec, const std::string& bundle) {
   for (const auto& [name, value] : spec.linux_.sysctl)
     plan.steps.emplace_back(SetSysctl{sysctl_path(spec, name), value});
   if (std::string cwd = clean_path(spec.process.cwd); cwd != "/") plan.steps.emplace_back(MakeDirectory{cwd});
+  delay_readonly(plan);
   for (const std::string& path : spec.linux_.readonly_paths)
     plan.steps.emplace_back(ReadonlyPath{clean_path(path)});
   for (const std::string& path : spec.linux_.masked_paths)

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "run/credentials.h"
 #include "run/hooks.h"
+#include "run/seccomp_listener.h"
 #include "run/sync.h"
 #include "run/syscalls.h"
 #include "run/user.h"
@@ -150,9 +151,8 @@ class Finish {
     if (apparmor_) change_apparmor(apparmor_.get(), process_.apparmor_profile);
     auto argv = pointers(process_.args), envp = pointers(env);
     umask(process_.user.umask.value_or(022));
-    apply_credentials(process_, launch_.filter, strictness(), warn());
+    apply_credentials(process_, strictness(), warn(), [&] { load(launch_.filter); });
     if (!entered && !enter_directory(process_.cwd)) throw SysError(errno, "cannot enter '{}'", process_.cwd);
-    send_message(socket_, Sync::executing);
     execve(program.c_str(), argv.data(), envp.data());
     code = errno;
     const char* hint = code == ENOENT    ? " (the file is there: its interpreter or loader is not)"
@@ -163,6 +163,16 @@ class Finish {
   }
 
  private:
+  // The filter may be one that stops this very talk: all is said before.
+  void load(const SeccompFilter& filter) {
+    std::optional<ListenerOffer> offer;
+    if (filter.has_listener()) offer.emplace(socket_);
+    send_message(socket_, Sync::executing);
+    if (filter.program.empty()) return;
+    int listener = load_filter(filter);
+    if (offer) offer->wait_until_taken(listener);
+  }
+
   void wait_at_gate() {
     waited_ = true;
     send_message(socket_, Sync::ready);

@@ -13,13 +13,15 @@ namespace rayctl::run {
 
 // Ready to load: seccomp(SECCOMP_SET_MODE_FILTER, flags, {program.size(), program.data()}).
 struct SeccompFilter {
-  std::vector<sock_filter> program = {};  // empty = no filter
-  unsigned flags = 0;                     // SECCOMP_FILTER_FLAG_…
+  std::vector<sock_filter> program = {};       // empty = no filter
+  unsigned flags = 0;                          // SECCOMP_FILTER_FLAG_…
+  static constexpr unsigned new_listener = 8;  // SECCOMP_FILTER_FLAG_NEW_LISTENER
+  bool has_listener() const { return flags & new_listener; }
 };
 
 // Any profile of the OCI specification, compiled by libseccomp. Names that this architecture or libseccomp
-// doesn't know are left out, as every engine does; actions that need a listening agent (SCMP_ACT_NOTIFY) are
-// refused by name.
+// doesn't know are left out, as every engine does. SCMP_ACT_NOTIFY needs listenerPath, and gives the filter a
+// listener (seccomp_listener.h).
 SeccompFilter compile_seccomp(const SeccompProfile& profile);
 
 // The engines' default profile for a process with these capabilities (its bounding set): compiled when rayctl

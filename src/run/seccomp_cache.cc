@@ -15,13 +15,14 @@ namespace rayctl::run {
 
 namespace {
 
+constexpr int form = 2;  // of what is made of a profile: one more with every change of the compiler
 constexpr size_t most_entries = 64;  // an engine has one or two profiles
 
 // Everything that the program depends on.
 std::string identity(const Spec& spec) {
   utsname machine{};
   uname(&machine);
-  return fmt::format("{}\n{} {}\n{}\n", version(), machine.machine, machine.release,
+  return fmt::format("{} {}\n{} {}\n{}\n", version(), form, machine.machine, machine.release,
                      to_json(*spec.linux_.seccomp).dump());
 }
 

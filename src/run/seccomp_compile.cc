@@ -1,11 +1,15 @@
 #include "run/seccomp_compile.h"
 
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <set>
@@ -56,11 +60,18 @@ constexpr Name comparisons[] = {
     {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
 };
 
+#if defined(__x86_64__)
+constexpr uint32_t native_audit_arch = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr uint32_t native_audit_arch = AUDIT_ARCH_AARCH64;
+#endif
+
 // linux/seccomp.h
 constexpr Name flag_names[] = {
     {"SECCOMP_FILTER_FLAG_TSYNC", 1},
     {"SECCOMP_FILTER_FLAG_LOG", 2},
     {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", 4},
+    {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", 32},
 };
 
 template <size_t N>
@@ -81,10 +92,7 @@ uint32_t action_of(std::string_view name, std::optional<uint32_t> errno_ret) {
   if (name == "SCMP_ACT_KILL_PROCESS") return SCMP_ACT_KILL_PROCESS;
   if (name == "SCMP_ACT_TRAP") return SCMP_ACT_TRAP;
   if (name == "SCMP_ACT_LOG") return SCMP_ACT_LOG;
-  if (name == "SCMP_ACT_NOTIFY")
-    throw Error(
-        "cannot compile the seccomp profile: action 'SCMP_ACT_NOTIFY' needs an agent, which rayctl doesn't "
-        "offer");
+  if (name == "SCMP_ACT_NOTIFY") return SCMP_ACT_NOTIFY;
   throw Error("cannot compile the seccomp profile: unknown action '{}'", name);
 }
 
@@ -121,16 +129,63 @@ void add_rule(void* context, const SeccompRule& rule, uint32_t action) {
   }
 }
 
+bool notifies(const SeccompProfile& profile) {
+  return std::any_of(profile.syscalls.begin(), profile.syscalls.end(),
+                     [](const SeccompRule& rule) { return rule.action == "SCMP_ACT_NOTIFY"; });
+}
+
+void check_agent(const SeccompProfile& profile, unsigned& flags) {
+  if (profile.default_action == "SCMP_ACT_NOTIFY")
+    throw Error("cannot compile the seccomp profile: SCMP_ACT_NOTIFY can't be the default action");
+  bool waits = flags & value_of(flag_names, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "flag");
+  if (!notifies(profile)) {
+    if (waits)
+      throw Error(
+          "cannot compile the seccomp profile: flag 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV' needs a rule of "
+          "SCMP_ACT_NOTIFY");
+    return;
+  }
+  if (profile.listener_path.empty())
+    throw Error(
+        "cannot compile the seccomp profile: action 'SCMP_ACT_NOTIFY' needs listenerPath, an agent's socket");
+  // The kernel takes both only on later versions, and a process that is about to execute has one thread.
+  flags &= ~value_of(flag_names, "SECCOMP_FILTER_FLAG_TSYNC", "flag");
+  flags |= SeccompFilter::new_listener;
+}
+
+// Programs try system calls and fall back when they get ENOSYS; a profile that was written before a call
+// existed would answer EPERM or kill, so no newer C library could run under it. What is newer than every call
+// that the profile names doesn't exist for its program: this goes before the filter.
+void add_unknown_calls(const SeccompProfile& profile, SeccompFilter& filter) {
+  const std::string& action = profile.default_action;
+  if (action == "SCMP_ACT_ALLOW" || action == "SCMP_ACT_LOG" || action == "SCMP_ACT_TRACE" ||
+      profile.default_errno == ENOSYS)
+    return;
+  int newest = -1;
+  for (const SeccompRule& rule : profile.syscalls)
+    for (const std::string& name : rule.names)
+      newest = std::max(newest, seccomp_syscall_resolve_name(name.c_str()));
+  if (newest < 0) return;
+  constexpr uint32_t x32_bit = 0x40000000;  // another table of calls under the same architecture
+  const sock_filter stub[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, native_audit_arch, 0, 4),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, x32_bit, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, static_cast<uint32_t>(newest), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+  };
+  filter.program.insert(filter.program.begin(), std::begin(stub), std::end(stub));
+}
+
 }  // namespace
 
 SeccompFilter compile_seccomp_for(const SeccompProfile& profile, std::string_view architecture) {
   SeccompFilter filter;
   for (const std::string& flag : profile.flags) {
-    if (flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" || flag == "SECCOMP_FILTER_FLAG_NEW_LISTENER")
-      throw Error("cannot compile the seccomp profile: flag '{}' needs an agent, which rayctl doesn't offer",
-                  flag);
     filter.flags |= value_of(flag_names, flag, "flag");
   }
+  check_agent(profile, filter.flags);
   uint32_t default_action = action_of(profile.default_action, profile.default_errno);
   Context context{seccomp_init(default_action)};
   if (!context)
@@ -161,6 +216,7 @@ SeccompFilter compile_seccomp_for(const SeccompProfile& profile, std::string_vie
   filter.program.resize(static_cast<size_t>(info.st_size) / sizeof(sock_filter));
   if (pread(memory.get(), filter.program.data(), static_cast<size_t>(info.st_size), 0) != info.st_size)
     throw Error("cannot read the compiled seccomp profile");
+  if (architecture.empty()) add_unknown_calls(profile, filter);
   if (filter.program.size() > BPF_MAXINSNS)
     throw Error("cannot compile the seccomp profile: {} instructions, the kernel takes {}",
                 filter.program.size(), BPF_MAXINSNS);

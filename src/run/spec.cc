@@ -133,6 +133,8 @@ json to_json(const SeccompProfile& profile) {
           {{"index", arg.index}, {"value", arg.value}, {"valueTwo", arg.value_two}, {"op", arg.op}});
     out["syscalls"].push_back(std::move(item));
   }
+  put(out, "listenerPath", profile.listener_path);
+  put(out, "listenerMetadata", profile.listener_metadata);
   return out;
 }
 

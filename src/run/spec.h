@@ -197,6 +197,8 @@ struct SeccompProfile {
   std::vector<std::string> architectures = {};
   std::vector<std::string> flags = {};
   std::vector<SeccompRule> syscalls = {};
+  std::string listener_path = {};  // the agent's socket, for SCMP_ACT_NOTIFY
+  std::string listener_metadata = {};
 };
 
 struct TimeOffset {

@@ -125,8 +125,6 @@ Device parse_device(const Json& object) {
 }
 
 SeccompProfile parse_seccomp(const Json& object) {
-  refuse(object, "listenerPath", "seccomp user notification");
-  refuse(object, "listenerMetadata", "seccomp user notification");
   SeccompProfile profile{.default_action = text(object.at("defaultAction")),
                          .default_errno = optional_number<uint32_t>(object, "defaultErrnoRet"),
                          .architectures = texts(object, "architectures"),
@@ -145,6 +143,12 @@ SeccompProfile parse_seccomp(const Json& object) {
     });
     profile.syscalls.push_back(std::move(rule));
   });
+  if (auto v = object.find("listenerPath")) profile.listener_path = text(*v);
+  if (auto v = object.find("listenerMetadata")) profile.listener_metadata = text(*v);
+  if (!profile.listener_path.empty() && profile.listener_path.front() != '/')
+    throw Error("{}.listenerPath: '{}' is not an absolute path", object.path(), profile.listener_path);
+  if (profile.listener_path.empty() && !profile.listener_metadata.empty())
+    throw Error("{}.listenerMetadata: it needs listenerPath", object.path());
   return profile;
 }
 

@@ -15,9 +15,10 @@ enum class Sync : char {
   state = 'S',      // parent: hooks ran; the text is the state document for the child's own hooks
   terminal = 'T',   // child: the pty's master comes along
   warning = 'W',    // child
+  listener = 'L',   // child: its filter will have a listener; the memory for seccomp_listener.h comes along
   failure = 'E',    // child: the last message; the text is the whole error
   ready = 'R',      // child: waits at the gate
-  executing = 'X',  // child: execve is next
+  executing = 'X',  // child: all is done but what can't be told any more; a failure may still follow
   ended = 'D',      // launcher: how the container ended
 };
 

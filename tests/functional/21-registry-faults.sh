@@ -39,7 +39,9 @@ for name in plain cut shifted no-range range-416 encoded redirect loris; do work
 grep -qE 'GET /v2/plain/blobs/\S+ bytes=300000-449999' log || fail 'no piece was asked for'
 fails 'blob sha256:[0-9a-f]+ is damaged: its digest is' "$R/wrong-digest:1"
 fails 'ended after [0-9]+ of [0-9]+ bytes \(tried 5 times\)' "$R/short:1"
+works "$R/token-once:1"  # each piece needs a token of its own
 unset RAYCTL_PIECE_BYTES
+works "$R/token-once:1"
 
 # what must fail, and how
 fails 'cannot read .*auth-loop:1.: unauthorized \(type: rayctl login' "$R/auth-loop:1"
@@ -57,6 +59,18 @@ fails 'unpacks to diff id' "$R/diffid:1"
 fails 'its manifest has 2 layers and its config 1 diff ids' "$R/diffcount:1"
 fails 'more than 10 redirects' "$R/redirect-loop:1"
 fails 'unavailable \(tried 5 times\)|unavailable' "$R/down:1"
+fails 'is longer than 8388608 bytes' "$R/endless:1"
+fails 'deep' "$R/deep:1"
+fails 'HTTP status 400' "$R/deep-refusal:1"
+fails "token|is no JSON" "$R/token-html:1"
+fails 'deep' "$R/token-deep:1"
+fails 'is longer than 1048576 bytes' "$R/token-huge:1"
+fails 'characters that no header may have' "$R/token-lines:1"
+fails 'token' "$R/token-none:1"
+printf '{"auths":{"%s":{"auth":"cmF5OnNlc2FtZQ=="}}}' "$R" >"$DOCKER_CONFIG/config.json"
+fails 'unauthorized' "$R/token-away:1"
+rm "$DOCKER_CONFIG/config.json"
+grep_none 'second .*(Bearer|Basic)' log
 fails 'manifest_unknown' "$R/plain:none"
 fails 'that would leave https' --registry-ca "$T/ca/ca.pem" "127.0.0.1:$tls/downgrade:1"
 
@@ -84,3 +98,9 @@ done
 expect 0 rayctl push "$R/plain:1" "$R/push-mount:1"
 grep -q 'PATCH /v2/push-ecr/' log || fail 'no pieces were sent'
 grep_none 'PATCH /v2/push-(ok|gar)/' log
+
+# the words of a registry that can't go on; an upload that goes on elsewhere, without the token
+expect 1 rayctl push "$R/plain:1" "$R/push-500:1"
+grep_quiet "cannot push blob [0-9a-f]+ to '$R/push-500': the disk is on fire \(HTTP status 500\)" err
+expect 0 rayctl push "$R/plain:1" "$R/push-away:1"
+grep_none 'second .*(Bearer|Basic)' log

@@ -166,7 +166,7 @@ equal "$(head -n 1 out)" /bin
 
 # refused by name
 for change in '.linux.intelRdt = {}' '.process.selinuxLabel = "a"' '.linux.namespaces += [{"type":"user"}]' '.windows = {}' \
-  '.mounts[0].uidMappings = []' '.linux.seccomp = {"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"} | del(.rayctl)' \
+  '.mounts[0].uidMappings = []' '.linux.seccomp = {"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"x"} | del(.rayctl)' \
   '.process.apparmorProfile = "docker-default"' '.ociVersion = "2.0.0"'; do
   fresh; edit x "$change"; in_container 1 x true; grep_quiet '^error: (config.json|cannot use)' err
 done

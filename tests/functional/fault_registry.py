@@ -102,7 +102,19 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.role == 'second':
             if authorization:
                 return self.refuse(400, 'LEAKED')
+            if self.path == '/token':
+                return self.answer(200, b'{"token":"stolen"}')
+            if self.path.startswith('/upload/'):  # an upload's other half
+                digest = re.search(r'digest=([^&]*)', self.path)[1].replace('%3A', ':')
+                pushed['push-away', digest] = self.body
+                return self.answer(201)
             return self.blob('plain', self.path.rsplit('/', 1)[1])
+        if self.path.startswith('/token-'):
+            kind = re.match(r'/(token-[a-z]+)', self.path)[1]
+            if kind == 'token-away':  # credentials are for this host alone
+                return self.answer(307, Location=f'http://127.0.0.1:{ports[1]}/token')
+            return self.answer(200, {'token-html': b'<html>', 'token-deep': b'[' * 100000, 'token-huge': b'{"token":"' + b'x' * (2 << 20) + b'"}',
+                                     'token-lines': b'{"token":"a\\r\\nX-Evil: b"}', 'token-none': b'{"token":{}}'}[kind])
         if self.path.startswith('/token'):
             return self.answer(200, json.dumps({'token': f'token-{time.monotonic_ns()}', 'expires_in': 60}).encode())
         if self.path.startswith('/loop'):
@@ -114,11 +126,17 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, 'UNKNOWN')
         repository, kind, what, query = match.groups()
         self.query = query or ''
-        if repository in ('auth-loop', 'token-expires', 'redirect', 'evil-realm', 'basic'):
+        if repository.startswith('token-') and repository not in ('token-expires', 'token-once'):
+            return self.refuse(401, 'UNAUTHORIZED', WWW_Authenticate=f'Bearer realm="{self.base()}/{repository}",service="s"')
+        if repository == 'push-500' and self.command in ('PUT', 'PATCH'):
+            return self.answer(500, json.dumps({'errors': [{'code': 'UNKNOWN', 'message': 'the disk is on fire', 'detail': {'Err': 28}}]}).encode())
+        if repository in ('auth-loop', 'token-once', 'push-away', 'token-expires', 'redirect', 'evil-realm', 'basic'):
             realm = 'http://169.254.169.254/token' if repository == 'evil-realm' else self.base() + '/token'
             ask = 'Basic realm="x"' if repository == 'basic' else f'Bearer realm="{realm}",service="s",scope="repository:{repository}:pull"'
             known = authorization and repository != 'auth-loop'
             if repository == 'token-expires' and kind == 'blobs' and authorization and first(repository, authorization, 1) is False:
+                known = False
+            if repository == 'token-once' and kind == 'blobs' and authorization and first(repository, authorization, 1) is False:
                 known = False
             if repository == 'basic':
                 known = authorization == 'Basic cmF5OnNlc2FtZQ=='
@@ -140,6 +158,20 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(429, 'TOOMANYREQUESTS', Retry_After='1')
         if repository == 'busy-date' and first(repository, 'm'):
             return self.refuse(429, 'TOOMANYREQUESTS', Retry_After=email.utils.formatdate(time.time() + 1, usegmt=True))
+        if repository == 'endless':
+            self.send_response(200)
+            self.send_header('Content-Type', OCI + 'manifest.v1+json')
+            self.send_header('Connection', 'close')
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b' ' * 65536)
+            except OSError:
+                return self.hang_up()
+        if repository == 'deep':
+            return self.answer(200, b'{"a":' * 50000, Content_Type=OCI + 'manifest.v1+json')
+        if repository == 'deep-refusal':
+            return self.answer(400, b'[' * 500000)
         if repository == 'down':
             return self.refuse(503, 'UNAVAILABLE')
         data = special.get(repository, right)[1]
@@ -231,6 +263,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(202, Location=f'{self.base()}/v2/{repository}/blobs/uploads/m{time.monotonic_ns()}?_state=a')
             session = str(time.monotonic_ns())
             uploads[session] = b''
+            if repository == 'push-away':
+                return self.answer(202, Location=f'http://127.0.0.1:{ports[1]}/upload/{session}?_state=a')
             return self.answer(202, Location=f'{location}/v2/{repository}/blobs/uploads/{session}?_state=a%2Fb')
         uploads.setdefault(session, b'')
         if '_state=' not in self.query:

@@ -127,19 +127,50 @@ TEST_CASE("a profile of the specification", "[seccomp]") {
   CHECK_FALSE(compile_seccomp_for(p, "SCMP_ARCH_AARCH64").program.empty());
 }
 
+TEST_CASE("calls that are newer than the profile don't exist", "[seccomp]") {
+  SeccompProfile p{.default_action = "SCMP_ACT_ERRNO",
+                   .syscalls = {{.names = {"read", "openat2"}, .action = "SCMP_ACT_ALLOW"}}};
+  SeccompFilter f = compile_seccomp(p);
+  CHECK(verdict(f, SYS_read) == SECCOMP_RET_ALLOW);
+  CHECK(verdict(f, SYS_openat2) == SECCOMP_RET_ALLOW);
+  CHECK(verdict(f, SYS_write) == refused(EPERM));
+  CHECK(verdict(f, SYS_openat2 + 1) == refused(ENOSYS));
+  CHECK(verdict(f, 0x40000000 + SYS_write) == SECCOMP_RET_KILL_THREAD);  // x32: not in the profile
+  CHECK(verdict(f, 3, {}, AUDIT_ARCH_I386) == SECCOMP_RET_KILL_THREAD);
+  p.default_action = "SCMP_ACT_ALLOW";
+  p.syscalls = {{.names = {"read"}, .action = "SCMP_ACT_ERRNO"}};
+  CHECK(verdict(compile_seccomp(p), SYS_openat2 + 1) == SECCOMP_RET_ALLOW);
+}
+
+TEST_CASE("a rule that notifies gives the filter a listener", "[seccomp]") {
+  SeccompFilter f = compile_seccomp({.default_action = "SCMP_ACT_ALLOW",
+                                     .flags = {"SECCOMP_FILTER_FLAG_TSYNC"},
+                                     .syscalls = {{.names = {"mkdir"}, .action = "SCMP_ACT_NOTIFY"}},
+                                     .listener_path = "/run/agent.sock"});
+  CHECK(f.has_listener());
+  CHECK(f.flags == SECCOMP_FILTER_FLAG_NEW_LISTENER);
+  CHECK(verdict(f, SYS_mkdir) == SECCOMP_RET_USER_NOTIF);
+  CHECK(verdict(f, SYS_rmdir) == SECCOMP_RET_ALLOW);
+  CHECK_FALSE(compile_seccomp({.default_action = "SCMP_ACT_ALLOW", .listener_path = "/run/agent.sock"})
+                  .has_listener());
+}
+
 TEST_CASE("what a profile can't mean is an error", "[seccomp]") {
   auto compile = [](const SeccompProfile& p) { return compile_seccomp(p); };
   std::string at = "cannot compile the seccomp profile: ";
   CHECK_THROWS_WITH(compile({.default_action = "SCMP_ACT_MAYBE"}), at + "unknown action 'SCMP_ACT_MAYBE'");
   CHECK_THROWS_WITH(compile({.default_action = "SCMP_ACT_NOTIFY"}),
-                    at + "action 'SCMP_ACT_NOTIFY' needs an agent, which rayctl doesn't offer");
+                    at + "SCMP_ACT_NOTIFY can't be the default action");
+  CHECK_THROWS_WITH(compile({.default_action = "SCMP_ACT_ALLOW",
+                             .syscalls = {{.names = {"mkdir"}, .action = "SCMP_ACT_NOTIFY"}}}),
+                    at + "action 'SCMP_ACT_NOTIFY' needs listenerPath, an agent's socket");
   CHECK_THROWS_WITH(compile({.default_action = "SCMP_ACT_ALLOW", .default_errno = 1}),
                     at + "action 'SCMP_ACT_ALLOW' takes no errnoRet");
   CHECK_THROWS_WITH(compile({.default_action = "SCMP_ACT_ALLOW", .architectures = {"SCMP_ARCH_VAX"}}),
                     at + "unknown architecture 'SCMP_ARCH_VAX'");
   CHECK_THROWS_WITH(
       compile({.default_action = "SCMP_ACT_ALLOW", .flags = {"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"}}),
-      at + "flag 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV' needs an agent, which rayctl doesn't offer");
+      at + "flag 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV' needs a rule of SCMP_ACT_NOTIFY");
   CHECK_THROWS_WITH(compile({.default_action = "SCMP_ACT_ALLOW",
                              .syscalls = {{.names = {"read"},
                                            .action = "SCMP_ACT_ERRNO",

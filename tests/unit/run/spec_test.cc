@@ -81,8 +81,10 @@ TEST_CASE("what rayctl can't do is refused by name, with the path") {
           "config.json.process.execCPUAffinity: not supported");
   refused(document("", R"("mounts":[{"destination":"/a","uidMappings":[]}])"),
           "mounts[0].uidMappings: not supported");
-  refused(document(R"("seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"})"),
-          "seccomp.listenerPath");
+  refused(document(R"("seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"x"})"),
+          "seccomp.listenerPath: 'x' is not an absolute path");
+  refused(document(R"("seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerMetadata":"x"})"),
+          "seccomp.listenerMetadata: it needs listenerPath");
   refused(document(R"("resources":{"memory":{"kernel":"1"}})"), "memory.kernel");
   refused(document(R"("personality":{"domain":"LINUX","flags":["X"]})"), "personality flags");
   refused(document("", R"("hostname":"a")"), "config.json.hostname: it needs a uts namespace");
