@@ -77,15 +77,16 @@ bool is_whiteout(const struct stat& info) {
   return S_ISCHR(info.st_mode) && info.st_rdev == makedev(0, 0);
 }
 
-bool is_opaque(int directory) {
+bool is_opaque(int directory, Ownership ownership) {
   char value = 0;
-  return fgetxattr(directory, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+  return fgetxattr(directory, opaque_attribute(ownership), &value, 1) == 1 && value == 'y';
 }
 
-MergedView::MergedView(const std::vector<std::string>& lowerdirs) : root_(std::make_shared<Directory>()) {
+MergedView::MergedView(const std::vector<std::string>& lowerdirs, Ownership ownership)
+    : ownership_(ownership), root_(std::make_shared<Directory>()) {
   for (auto lower = lowerdirs.rbegin(); lower != lowerdirs.rend(); ++lower) {
     root_->parts.push_back(open_directory(*lower));
-    if (is_opaque(root_->parts.back().get())) break;
+    if (is_opaque(root_->parts.back().get(), ownership)) break;
   }
 }
 
@@ -100,7 +101,7 @@ std::shared_ptr<MergedView::Directory> MergedView::child(const Directory& parent
     if (!S_ISDIR(info.st_mode)) break;
     Fd fd{check(openat(part.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
                 "cannot open directory '{}'", name)};
-    bool opaque = is_opaque(fd.get());
+    bool opaque = is_opaque(fd.get(), ownership_);
     result->parts.push_back(std::move(fd));
     if (opaque) break;
   }

@@ -70,6 +70,7 @@ RunMount parse_mount(const std::string& value, const Place& place) {
       mount.required = to_boolean(word, place, written);
       continue;
     }
+    if (word.empty() && key == "from") continue;  // as COPY's: the context
     if (word.empty()) throw error_at(place, "RUN --mount: '{}' needs a value", printable(written));
     std::string* target = key == "target"    ? &mount.target
                           : key == "source"  ? &mount.source

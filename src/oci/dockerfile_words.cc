@@ -54,9 +54,29 @@ std::vector<std::string> quoted_words(std::string_view text, char escape) {
   return words;
 }
 
+namespace {
+
+// docker's builder reads one JSON value and stops: `CMD ["x"] # why` works there. Other text after an array,
+// such as that of `[ "$a" ] && b`, can only be meant for a shell.
+std::string_view without_comment(std::string_view text) {
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (quoted && text[i] == '\\')
+      ++i;
+    else if (text[i] == '"')
+      quoted = !quoted;
+    else if (!quoted && text[i] == ']')
+      return trim(text.substr(i + 1)).starts_with('#') ? text.substr(0, i + 1) : text;
+  }
+  return text;
+}
+
+}  // namespace
+
 std::optional<std::vector<std::string>> json_words(std::string_view text, const Place& place) {
   text = trim(text);
   if (text.empty() || text.front() != '[') return std::nullopt;
+  text = without_comment(text);
   std::optional<Json> array;
   try {
     array = Json::parse(text, "array");

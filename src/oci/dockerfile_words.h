@@ -16,7 +16,8 @@ std::vector<std::string> split_blanks(
 // Words with their quotes and escapes kept: `a="b c" d\ e` is two.
 std::vector<std::string> quoted_words(std::string_view text, char escape);
 
-// A JSON array of strings; empty when `text` isn't one. An array that holds something else is an error.
+// A JSON array of strings, and perhaps a # comment; empty when `text` isn't one. An array that holds
+// something else is an error.
 std::optional<std::vector<std::string>> json_words(std::string_view text, const Place& place);
 
 // `K=V K2="V 2"`, or the old form `K the rest of the line`; keys and values keep quotes and variables.

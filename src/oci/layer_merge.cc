@@ -1,13 +1,9 @@
 #include "oci/layer_merge.h"
 
 #include <fcntl.h>
-#include <linux/limits.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <deque>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -18,28 +14,6 @@
 namespace rayctl::oci {
 
 namespace {
-
-constexpr int most_symlinks = 40;
-
-bool is_whiteout(const struct stat& info) {
-  return S_ISCHR(info.st_mode) && info.st_rdev == makedev(0, 0);
-}
-
-bool is_opaque(int directory) {
-  std::string path = proc_path(directory);
-  for (Ownership ownership : {Ownership::apply, Ownership::keep}) {
-    char value = 0;
-    if (getxattr(path.c_str(), opaque_attribute(ownership), &value, 1) == 1 && value == 'y') return true;
-  }
-  return false;
-}
-
-std::string read_link(int parent, const std::string& name) {
-  char target[PATH_MAX];
-  ssize_t n = check(readlinkat(parent, name.c_str(), target, sizeof target), "cannot read link '{}'",
-                    printable(name));
-  return {target, static_cast<size_t>(n)};
-}
 
 // Copies attributes from an open file or directory, overlayfs's marks excepted.
 void copy_attributes(int from, int to) {
@@ -65,7 +39,7 @@ void copy_metadata(int from, int to, const struct stat& info, Ownership ownershi
 
 class Finisher {
  public:
-  Finisher(const Unpacked& unpacked, int root, const LowerView& below, Ownership ownership)
+  Finisher(const Unpacked& unpacked, int root, MergedView& below, Ownership ownership)
       : unpacked_(unpacked), root_(root), below_(below), ownership_(ownership) {}
 
   void run() {
@@ -88,6 +62,13 @@ class Finisher {
   }
 
  private:
+  static std::string full(const std::vector<std::string>& parts) { return "/" + path_of(parts); }
+  std::optional<MergedView::Located> locate(const std::vector<std::string>& parts) {
+    return parts.empty() ? std::nullopt : below_.locate(full(parts));
+  }
+  std::vector<std::string> resolve(const std::vector<std::string>& parts) {
+    return path_parts(below_.resolve(full(parts), MergedView::Last::follow));
+  }
   Fd open_own(const std::vector<std::string>& parts) {
     return open_in_root(root_, path_of(parts), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   }
@@ -96,15 +77,15 @@ class Finisher {
   void complete_directory(const std::vector<std::string>& parts) {
     Fd own = open_own(parts);
     if (!own) return;  // it moved with a parent, or the layer replaced it later
-    auto found = below_.find(parts);
+    auto found = locate(parts);
     if (!found) return;
-    if (S_ISDIR(found->info.st_mode)) {
-      Fd lower{check(
-          openat(found->parent.get(), found->name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-          "cannot open the directory below")};
-      copy_metadata(lower.get(), own.get(), found->info, ownership_);
-    } else if (S_ISLNK(found->info.st_mode) && !is_opaque(own.get())) {
-      std::vector<std::string> target = below_.resolve(parts);
+    if (found->entry.is_directory()) {
+      Fd lower{
+          check(openat(found->part, found->name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+                "cannot open the directory below")};
+      copy_metadata(lower.get(), own.get(), found->entry.info, ownership_);
+    } else if (found->entry.is_symlink() && !is_opaque(own.get(), ownership_)) {
+      std::vector<std::string> target = resolve(parts);
       if (target == parts) return;
       std::vector<std::string> parent(parts.begin(), parts.end() - 1);
       Fd from = open_own(parent);
@@ -153,9 +134,9 @@ class Finisher {
     std::vector<std::string> target = path_parts(link.target), path = path_parts(link.path);
     std::vector<std::string> target_parent(target.begin(), target.end() - 1),
         parent(path.begin(), path.end() - 1);
-    std::vector<std::string> resolved = below_.resolve(target_parent);
+    std::vector<std::string> resolved = resolve(target_parent);
     resolved.push_back(target.back());
-    auto found = below_.find(resolved);
+    auto found = locate(resolved);
     TreePlace to = make_place(parent);
     struct stat own {};
     Fd own_parent = open_in_root(root_, path_of(target_parent), O_PATH | O_DIRECTORY);
@@ -167,110 +148,49 @@ class Finisher {
                   fstatat(own_parent.get(), target.back().c_str(), &own, AT_SYMLINK_NOFOLLOW) == 0 &&
                   !is_whiteout(own) && !S_ISDIR(own.st_mode);
     if (!copied && own_parent && own.st_mode && is_whiteout(own)) found.reset();
-    if (!copied && (!found || S_ISDIR(found->info.st_mode)))
+    if (!copied && (!found || found->entry.is_directory()))
       throw Error("the hard link '{}' leads to no file of this layer or one below", printable(link.target));
     TreePlace source;
     if (copied) {
       source.directory = std::move(own_parent);
     } else {
       source = make_place(std::vector<std::string>(resolved.begin(), resolved.end() - 1));
-      copy_up(*found, source.directory.get(), resolved.back());
+      copy_up(*found, full(resolved), source.directory.get());
     }
     check(linkat(source.directory.get(), target.back().c_str(), to.directory.get(), path.back().c_str(), 0),
           "cannot link it to '{}'", printable(link.target));
   }
 
-  void copy_up(const LowerView::Found& found, int parent, const std::string& name) {
-    if (S_ISLNK(found.info.st_mode)) {
-      std::string target = read_link(found.parent.get(), found.name);
+  // `path`: of `found`, below.
+  void copy_up(const MergedView::Located& found, const std::string& path, int parent) {
+    const std::string& name = found.name;
+    const struct stat& info = found.entry.info;
+    if (S_ISLNK(info.st_mode)) {
+      std::string target = below_.read_link(path);
       check(symlinkat(target.c_str(), parent, name.c_str()), "cannot make the symbolic link");
       if (ownership_ == Ownership::apply)
-        check(fchownat(parent, name.c_str(), found.info.st_uid, found.info.st_gid, AT_SYMLINK_NOFOLLOW),
+        check(fchownat(parent, name.c_str(), info.st_uid, info.st_gid, AT_SYMLINK_NOFOLLOW),
               "cannot set the owner");
       return;
     }
-    if (!S_ISREG(found.info.st_mode)) throw Error("the hard link leads to a special file of a layer below");
-    Fd from{check(openat(found.parent.get(), found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC),
+    if (!S_ISREG(info.st_mode)) throw Error("the hard link leads to a special file of a layer below");
+    Fd from{check(openat(found.part, found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC),
                   "cannot open '{}'", printable(name))};
     Fd to{check(openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600),
                 "cannot make '{}'", printable(name))};
     copy(read_from(from.get(), name), write_to(to.get(), name));
-    copy_metadata(from.get(), to.get(), found.info, ownership_);
+    copy_metadata(from.get(), to.get(), info, ownership_);
   }
 
   const Unpacked& unpacked_;
   int root_;
-  const LowerView& below_;
+  MergedView& below_;
   Ownership ownership_;
 };
 
 }  // namespace
 
-LowerView::LowerView(const std::vector<std::string>& lowerdirs) {
-  for (auto it = lowerdirs.rbegin(); it != lowerdirs.rend(); ++it)
-    roots_.push_back(Fd{check(open(it->c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC), "cannot open '{}'", *it)});
-}
-
-std::optional<LowerView::Found> LowerView::find(const std::vector<std::string>& parts) const {
-  if (parts.empty()) return std::nullopt;
-  std::vector<Fd> opened;
-  std::vector<int> level;  // the directories that merge here, top first
-  for (const Fd& root : roots_) level.push_back(root.get());
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string& part = parts[i];
-    bool last = i + 1 == parts.size();
-    std::vector<int> next;
-    for (int directory : level) {
-      struct stat info;
-      if (fstatat(directory, part.c_str(), &info, AT_SYMLINK_NOFOLLOW) < 0) {
-        if (errno == ENOENT) continue;
-        throw SysError(errno, "cannot stat '{}'", printable(path_of(parts)));
-      }
-      if (is_whiteout(info)) break;
-      if (!next.empty() && !S_ISDIR(info.st_mode)) break;  // a directory above hides it
-      if (last) return Found{Fd{fcntl(directory, F_DUPFD_CLOEXEC, 0)}, part, info};
-      if (!S_ISDIR(info.st_mode)) return std::nullopt;
-      opened.push_back(
-          Fd{check(openat(directory, part.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
-                   "cannot open '{}'", printable(path_of(parts)))});
-      next.push_back(opened.back().get());
-      if (is_opaque(next.back())) break;
-    }
-    if (next.empty()) return std::nullopt;
-    level = std::move(next);
-  }
-  return std::nullopt;
-}
-
-std::vector<std::string> LowerView::resolve(const std::vector<std::string>& parts) const {
-  std::vector<std::string> done;
-  std::deque<std::string> left(parts.begin(), parts.end());
-  int symlinks = 0;
-  while (!left.empty()) {
-    std::string part = std::move(left.front());
-    left.pop_front();
-    if (part == "..") {
-      if (!done.empty()) done.pop_back();
-      continue;
-    }
-    done.push_back(part);
-    auto found = find(done);
-    if (!found || !S_ISLNK(found->info.st_mode)) continue;
-    if (++symlinks > most_symlinks) throw SysError(ELOOP, "cannot resolve '{}'", printable(path_of(parts)));
-    std::string target = read_link(found->parent.get(), found->name);
-    done.pop_back();
-    if (target.starts_with('/')) done.clear();
-    std::vector<std::string> steps;
-    for (const std::string& step : split(target, '/'))
-      if (!step.empty() && step != ".") steps.push_back(step);
-    left.insert(left.begin(), steps.begin(), steps.end());
-    if (left.size() + done.size() > 400)
-      throw SysError(ENAMETOOLONG, "cannot resolve '{}'", printable(path_of(parts)));
-  }
-  return done;
-}
-
-void finish_layer(const Unpacked& unpacked, int root, const LowerView& below, Ownership ownership) {
+void finish_layer(const Unpacked& unpacked, int root, MergedView& below, Ownership ownership) {
   Finisher(unpacked, root, below, ownership).run();
 }
 

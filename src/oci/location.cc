@@ -1,12 +1,11 @@
 #include "oci/location.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "oci/pack.h"
 #include "oci/push.h"
 #include "oci/unpack.h"
 
@@ -17,64 +16,37 @@ namespace {
 constexpr std::string_view layout_prefix = "oci:", archive_prefix = "oci-archive:",
                            docker_prefix = "docker://";
 
-// libarchive's writer over an fd of ours.
-class TarWriter {
+// The files of an image layout as an archive.
+class ArchiveWriter {
  public:
-  TarWriter(int fd, std::string name) : fd_(fd), name_(std::move(name)), archive_(archive_write_new()) {
-    archive_write_set_format_pax_restricted(archive_.get());
-    archive_write_set_bytes_in_last_block(archive_.get(), 1);
-    must(archive_write_open(archive_.get(), this, nullptr, on_write, nullptr));
-  }
+  ArchiveWriter(int fd, const std::string& name)
+      : tar_([fd, name](Bytes bytes) { write_fd(fd, as_text(bytes), name); }, 0) {}
 
   void add(const std::string& path, const std::string& source) {
     Fd fd = open_file(source, O_RDONLY);
     struct stat info;
     check(fstat(fd.get(), &info), "cannot stat '{}'", source);
-    header(path, AE_IFREG, 0644, info.st_size);
-    copy(
-        read_from(fd.get(), source),
-        [&](Bytes bytes) {
-          if (archive_write_data(archive_.get(), bytes.data(), bytes.size()) < 0) fail();
-        },
-        1 << 20);
+    uint64_t size = static_cast<uint64_t>(info.st_size), written = 0;
+    header(Change::Kind::file, path, 0644, info.st_size);
+    copy(read_from(fd.get(), source), [&](Bytes bytes) {
+      written += bytes.size();
+      tar_.content(bytes);
+    });
+    if (written != size) throw Error("cannot read '{}': it changed meanwhile", source);
+    tar_.padding(size);
   }
-  void add_directory(const std::string& path) { header(path, AE_IFDIR, 0755, 0); }
-  void finish() { must(archive_write_close(archive_.get())); }
+  void add_directory(const std::string& path) { header(Change::Kind::directory, path, 0755, 0); }
+  void finish() { tar_.finish(); }
 
  private:
-  void header(const std::string& path, unsigned type, unsigned mode, int64_t size) {
-    std::unique_ptr<archive_entry, decltype([](archive_entry* e) { archive_entry_free(e); })> entry{
-        archive_entry_new()};
-    archive_entry_set_pathname(entry.get(), path.c_str());
-    archive_entry_set_filetype(entry.get(), type);
-    archive_entry_set_perm(entry.get(), mode);
-    archive_entry_set_size(entry.get(), size);
-    archive_entry_set_mtime(entry.get(), 0, 0);
-    must(archive_write_header(archive_.get(), entry.get()));
-  }
-  static ssize_t on_write(archive* a, void* self, const void* data, size_t size) {
-    auto* writer = static_cast<TarWriter*>(self);
-    try {
-      write_fd(writer->fd_, {static_cast<const char*>(data), size}, writer->name_);
-      return static_cast<ssize_t>(size);
-    } catch (...) {
-      writer->error_ = std::current_exception();
-      archive_set_error(a, EIO, "cannot write");
-      return -1;
-    }
-  }
-  void must(int rc) {
-    if (rc != ARCHIVE_OK) fail();
-  }
-  [[noreturn]] void fail() {
-    if (error_) std::rethrow_exception(error_);
-    throw Error("cannot write '{}': {}", name_, archive_error_string(archive_.get()));
+  void header(Change::Kind kind, const std::string& path, mode_t mode, off_t size) {
+    Change change{kind, path};
+    change.info.st_mode = mode;
+    change.info.st_size = size;
+    tar_.header(change);
   }
 
-  int fd_;
-  std::string name_;
-  std::exception_ptr error_;
-  std::unique_ptr<archive, decltype([](archive* a) { archive_write_free(a); })> archive_;
+  TarWriter tar_;
 };
 
 void require_layout(const std::string& path) {
@@ -86,10 +58,10 @@ void write_archive(const std::string& path, const std::string& directory) {
   std::string temporary = path + ".tmp-rayctl";
   Fd fd = open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
   try {
-    TarWriter tar(fd.get(), path);
-    tar.add_directory("blobs/");
+    ArchiveWriter tar(fd.get(), path);
+    tar.add_directory("blobs");
     for (const std::string& algorithm : list_directory(join(directory, "blobs"))) {
-      tar.add_directory("blobs/" + algorithm + "/");
+      tar.add_directory("blobs/" + algorithm);
       for (const std::string& name : list_directory(join(directory, "blobs/" + algorithm)))
         tar.add("blobs/" + algorithm + "/" + name, join(directory, "blobs/" + algorithm + "/" + name));
     }

@@ -51,7 +51,8 @@ class Committer {
       ImageConfig below{
           .diff_ids = {config_.diff_ids.begin(), config_.diff_ids.begin() + static_cast<ptrdiff_t>(i)}};
       Fd root = open_directory(layer.draft.path());
-      finish_layer(layer.unpacked, root.get(), LowerView(layers_.lowerdirs(below)));
+      MergedView view(layers_.lowerdirs(below));
+      finish_layer(layer.unpacked, root.get(), view);
     }
     layer.draft.commit({.chain = chains_[i],
                         .diff_id = config_.diff_ids[i],

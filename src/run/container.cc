@@ -184,9 +184,11 @@ Process start_container(const Spec& spec, const StartOptions& options) {
     check(unshare(CLONE_NEWTIME), "cannot make a time namespace");
     write_time_offsets(spec.linux_.time_offsets);
   }
+  BindSources sources;
+  if (plan.clone_flags & CLONE_NEWUSER) sources = take_bind_sources(plan);
   pid_t pid = -1;
   Fd pidfd = clone_child(plan.clone_flags, options.cgroup, pid);
-  if (pid == 0) run_first_process(launch, plan, options.bundle, options.root_switch);
+  if (pid == 0) run_first_process(launch, plan, options.bundle, options.root_switch, std::move(sources));
   Start start(pid, std::move(pidfd), std::move(sockets.first), options.warn);
   sockets.second.reset();
   if (plan.clone_flags & CLONE_NEWUSER) {

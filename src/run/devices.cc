@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "run/mounts.h"
 #include "run/rootfs.h"
 
@@ -26,6 +27,22 @@ bool is_same(const struct stat& info, const Device& device) {
          info.st_rdev == makedev(static_cast<unsigned>(device.major), static_cast<unsigned>(device.minor));
 }
 
+// The host's own node of that device: by its name in the container, else by the kernel's name for the number.
+Fd open_host_device(const Device& device) {
+  struct stat info;
+  Fd fd{open(device.path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+  if (fd && fstat(fd.get(), &info) == 0 && is_same(info, device)) return fd;
+  auto text = read_file_if_exists(fmt::format(
+      "/sys/dev/{}/{}:{}/uevent", device.type == 'b' ? "block" : "char", device.major, device.minor));
+  for (const std::string& line : split(text.value_or(""), '\n')) {
+    if (!line.starts_with("DEVNAME=")) continue;
+    fd = Fd{open(join("/dev", line.substr(8)).c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC)};
+    if (fd && fstat(fd.get(), &info) == 0 && is_same(info, device)) return fd;
+  }
+  throw Error("cannot bind device '{}': the host has no node of {}:{} (a user namespace can't make one)",
+              device.path, device.major, device.minor);
+}
+
 }  // namespace
 
 void Rootfs::operator()(const MakeDevice& step) {
@@ -40,7 +57,7 @@ void Rootfs::operator()(const MakeDevice& step) {
     throw;
   }
   std::string name = last_part(device.path);
-  if (spec_.linux_.uid_mappings.empty()) {
+  if (spec_.linux_.uid_mappings.empty() || device.type == 'p') {
     dev_t number = makedev(static_cast<unsigned>(device.major), static_cast<unsigned>(device.minor));
     if (mknodat(parent.get(), name.c_str(), kind_of(device) | device.mode, number) == 0) {
       if (device.uid || device.gid)
@@ -60,14 +77,9 @@ void Rootfs::operator()(const MakeDevice& step) {
   bind_device(device, parent.get(), name);
 }
 
-// Where nodes can't be made (user namespaces, devices cgroup): the host's own node of that name.
+// Where nodes can't be made: user namespaces, devices cgroup.
 void Rootfs::bind_device(const Device& device, int parent, const std::string& name) {
-  Fd host{
-      check(open(device.path.c_str(), O_PATH | O_CLOEXEC), "cannot make or bind device '{}'", device.path)};
-  struct stat info;
-  check(fstat(host.get(), &info), "cannot stat '{}'", device.path);
-  if (!is_same(info, device))
-    throw Error("cannot bind device '{}': the host's node of that name is another device", device.path);
+  Fd host = open_host_device(device);
   Fd made{openat(parent, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
   if (!made && errno != EEXIST) throw SysError(errno, "cannot make '{}'", device.path);
   Fd target{

@@ -265,7 +265,8 @@ void set_names(const Spec& spec) {
 
 }  // namespace
 
-void run_first_process(const Launch& launch, const Plan& plan, const std::string& bundle, RootSwitch how) {
+void run_first_process(const Launch& launch, const Plan& plan, const std::string& bundle, RootSwitch how,
+                       BindSources sources) {
   guarded(launch.socket, [&](int& socket) {
     const Spec& spec = launch.spec;
     leave_parent(launch);
@@ -281,7 +282,7 @@ void run_first_process(const Launch& launch, const Plan& plan, const std::string
     set_names(spec);
     Fd proc = open_proc();
     Finish finish(launch, proc.get(), socket);
-    Rootfs rootfs(spec, plan, bundle, std::move(cgroups));
+    Rootfs rootfs(spec, plan, bundle, std::move(cgroups), std::move(sources));
     SharedMounts shared(rootfs, finish, spec);
     rootfs.run_steps();
     std::string state;

@@ -29,7 +29,7 @@ struct Launch {
 
 // PID 1 of a new container.
 [[noreturn]] void run_first_process(const Launch& launch, const Plan& plan, const std::string& bundle,
-                                    RootSwitch how);
+                                    RootSwitch how, BindSources sources);
 
 // A process that joins the container whose PID 1 `target` is (a pidfd). The pid namespace is the parent's to
 // join.

@@ -54,15 +54,33 @@ Fd mount_root_of(int fd) {
 
 }  // namespace
 
-Rootfs::Rootfs(const Spec& spec, const Plan& plan, const std::string& bundle, CgroupMounts cgroups)
-    : spec_(spec), plan_(plan), cgroups_(std::move(cgroups)) {
+BindSources take_bind_sources(const Plan& plan) {
+  BindSources sources;
+  // As if the child had made them after it set the propagation of everything: nothing goes back to the host.
+  mount_attr attributes{.propagation = MS_SLAVE};
+  for (const Step& step : plan.steps) {
+    const auto* bind = std::get_if<MountBind>(&step);
+    if (!bind) continue;
+    Fd source = clone_mount(AT_FDCWD, bind->source, bind->options.recursive ? Depth::recursive : Depth::one);
+    if (!source || sys::mount_setattr(source.get(), AT_RECURSIVE, attributes) < 0) continue;
+    mount_attr shared{.propagation = MS_SHARED};
+    if (plan.root_propagation & MS_SHARED && sys::mount_setattr(source.get(), AT_RECURSIVE, shared) < 0)
+      continue;
+    sources[bind] = std::move(source);
+  }
+  return sources;
+}
+
+Rootfs::Rootfs(const Spec& spec, const Plan& plan, const std::string& bundle, CgroupMounts cgroups,
+               BindSources sources)
+    : spec_(spec), plan_(plan), cgroups_(std::move(cgroups)), sources_(std::move(sources)) {
   proc_ = Fd{check(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "cannot open '/proc'")};
   if (!is_proc(proc_.get())) throw Error("cannot use '/proc': it is not a proc file system");
   if (has_own_mounts(spec))
     check(mount(nullptr, "/", nullptr, plan.root_propagation, nullptr), "cannot set the propagation of '/'");
   for (const Step& step : plan.steps) {
     const auto* bind = std::get_if<MountBind>(&step);
-    if (!bind) continue;
+    if (!bind || sources_.contains(bind)) continue;
     Fd source = clone_mount(AT_FDCWD, bind->source, bind->options.recursive ? Depth::recursive : Depth::one);
     // The locked mounts below a source in a user namespace can only be taken along.
     if (!source && errno == EINVAL) source = clone_mount(AT_FDCWD, bind->source, Depth::recursive);

@@ -14,12 +14,20 @@
 
 namespace rayctl::run {
 
+// Detached copies of what bind mounts show.
+using BindSources = std::map<const MountBind*, Fd>;
+
+// Taken by the parent for a child in a new user namespace, whose root may not reach what the host's can (a
+// source below a directory of mode 0700). What can't be taken is left to the child, which says why.
+BindSources take_bind_sources(const Plan& plan);
+
 // Runs in the child, in its own mount namespace; the host's tree is visible until enter().
 class Rootfs {
  public:
-  // Opens the sources of all bind mounts on the host's tree, then mounts the root. `cgroups` is the child's
-  // view after it joined its cgroup and before it made a cgroup namespace.
-  Rootfs(const Spec& spec, const Plan& plan, const std::string& bundle, CgroupMounts cgroups);
+  // Opens the sources of all bind mounts that aren't in `sources` on the host's tree, then mounts the root.
+  // `cgroups` is the child's view after it joined its cgroup and before it made a cgroup namespace.
+  Rootfs(const Spec& spec, const Plan& plan, const std::string& bundle, CgroupMounts cgroups,
+         BindSources sources);
 
   void run_steps();
   void enter(RootSwitch how);  // leaves the host's tree for good; the working directory is the new root
@@ -63,8 +71,8 @@ class Rootfs {
   const Spec& spec_;
   const Plan& plan_;
   CgroupMounts cgroups_;
-  Fd proc_;                                 // the host's /proc
-  std::map<const MountBind*, Fd> sources_;  // detached copies
+  BindSources sources_;
+  Fd proc_;  // the host's /proc
   Fd root_;
   Fd null_device_, empty_directory_;  // what masks are made of
   Terminal terminal_;

@@ -21,6 +21,13 @@ mounted '^/dev/pts/ptmx 666 character'
 mounted '/dev/ptmx -> pts/ptmx'
 mounted '^rayctl$'
 
+# what is read-only in the end is filled before
+fresh; edit x '(.mounts[] | select(.destination == "/dev")).options += ["ro"]'
+with_mount '{"destination":"/ro","type":"tmpfs","source":"t","options":["ro"]}'
+with_mount '{"destination":"/ro/below","type":"tmpfs","source":"t"}'
+in_container 0 x 'ls -d /dev/null /dev/pts/ptmx; touch /ro/below/x && echo below; touch /dev/x /ro/x 2>/dev/null || echo refused; echo x >/dev/null && echo null'
+equal "$(xargs <out)" '/dev/null /dev/pts/ptmx below refused null'
+
 # bind mounts: files and directories, read-only, missing mount points, links in the image that stay inside
 echo secret >file; mkdir -p dir/below; mount -t tmpfs below dir/below
 fresh; ln -s /var x/rootfs/run
@@ -128,7 +135,20 @@ if probe_user_namespaces; then
   in_container 0 x 'cat /proc/self/uid_map; id -u; touch /made; stat -c %u /made /dev/null; echo x >/dev/null'
   equal "$(xargs <out)" '0 100000 65536 0 0 65534'
   equal "$(stat -c %u x/rootfs/made)" 100000
-  mv x keep2; background_container u keep2
+  # what only the host's root reaches can be bound all the same; nodes are the host's, whatever they are called
+  mkdir -p -m 700 closed/dir; echo reached >closed/dir/f; mount -t tmpfs shared closed/dir --make-shared; echo reached >closed/dir/f; mkdir closed/dir/sub
+  cp -a x keep2
+  edit x '.linux.devices = [{"path":"/dev/nil","type":"c","major":1,"minor":3}, {"path":"/dev/queue","type":"p","fileMode":420}]'
+  with_mount "{\"destination\":\"/closed\",\"source\":\"$T/closed/dir\",\"options\":[\"bind\",\"ro\"]}"
+  with_mount '{"destination":"/closed/sub","type":"tmpfs","source":"t"}'
+  in_container 0 x 'cat /closed/f; touch /closed/x 2>/dev/null && echo written; echo x >/dev/nil; stat -c %F /dev/nil /dev/queue; sleep 0.2; touch /closed/sub/x && echo mounted' &
+  inside=$!
+  while kill -0 $inside 2>/dev/null; do grep_none " $T/closed/dir/sub" /proc/self/mountinfo; sleep 0.05; done
+  wait $inside
+  equal "$(xargs <out)" 'reached character special file fifo mounted'
+  equal "$(grep -c " $T/closed/dir" /proc/self/mountinfo)" 1 'a mount of the container came back to the host'
+  umount closed/dir; rm -rf x
+  background_container u keep2
   expect 0 oci exec u sh -c 'id -u; id -G; cat /proc/self/uid_map; touch /by-exec'
   equal "$(xargs <out)" '0 0 0 100000 65536'
   equal "$(stat -c %u keep2/rootfs/by-exec)" 100000

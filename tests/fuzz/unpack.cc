@@ -26,7 +26,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       oci::UnpackOptions options{
           .ownership = oci::Ownership::keep, .most_entries = 1000, .most_bytes = 1 << 22};
       oci::Unpacked unpacked = oci::unpack(tar, fd.get(), options);
-      oci::finish_layer(unpacked, fd.get(), oci::LowerView({victim}), oci::Ownership::keep);
+      oci::MergedView below({victim}, oci::Ownership::keep);
+      oci::finish_layer(unpacked, fd.get(), below, oci::Ownership::keep);
     } catch (const Error&) {
     }
   }

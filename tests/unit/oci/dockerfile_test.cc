@@ -87,6 +87,16 @@ TEST_CASE("the JSON form is recognised, and what only looks like it is shell") {
   CHECK(error_of("FROM scratch\nCMD [1]") == "Dockerfile:2: a JSON array here may hold only strings: [1]");
 }
 
+TEST_CASE("a comment may follow the JSON form") {
+  auto command = [](const std::string& line) {
+    Dockerfile file = parse_dockerfile("FROM a\n" + line + "\n", "D");
+    return std::get<CmdInstruction>(file.stages[0].instructions[0].what).command;
+  };
+  CHECK(command(R"(CMD ["a", "]\"#"]  # why)").argv == std::vector<std::string>{"a", "]\"#"});
+  CHECK(command(R"(CMD [ "$a" ] && b)").text == R"([ "$a" ] && b)");
+  CHECK(command(R"(CMD ["a")").text == R"(["a")");
+}
+
 TEST_CASE("ENV and LABEL take both forms") {
   CHECK(only<EnvInstruction>("ENV A=b C=\"d e\" F=g\\ h").pairs ==
         std::vector<KeyValue>{{"A", "b"}, {"C", "\"d e\""}, {"F", "g\\ h"}});

@@ -26,7 +26,8 @@ struct Stack {
     TarReader reader(read_from(bytes));
     Fd fd = open_directory(root);
     Unpacked unpacked = unpack(reader, fd.get(), {.ownership = Ownership::keep});
-    finish_layer(unpacked, fd.get(), LowerView(lower), Ownership::keep);
+    MergedView below(lower, Ownership::keep);
+    finish_layer(unpacked, fd.get(), below, Ownership::keep);
     lower.push_back(root);
     return root;
   }

@@ -68,6 +68,18 @@ TEST_CASE("every field survives being written and read") {
   check_golden("everything.plan", describe(make_plan(spec, "/bundle")));
 }
 
+TEST_CASE("a read-only tmpfs is made read-only once it is filled") {
+  auto plan = [](const std::string& destination) {
+    Spec spec = parse(document(
+        "", R"("mounts":[{"destination":")" + destination + R"(","type":"tmpfs","options":["ro"]}])"));
+    return describe(make_plan(spec, "/"));
+  };
+  CHECK_THAT(plan("/dev"), Catch::Contains("mount tmpfs tmpfs on /dev -\n") &&
+                               Catch::Contains("symlink /dev/ptmx -> pts/ptmx\nremount /dev ro\n"));
+  CHECK_THAT(plan("/empty"),
+             Catch::Contains("mount tmpfs tmpfs on /empty ro\n") && !Catch::Contains("remount"));
+}
+
 TEST_CASE("what rayctl can't do is refused by name, with the path") {
   auto refused = [](const std::string& text, const std::string& message) {
     CHECK_THROWS_WITH(parse(text), Catch::Contains(message));
