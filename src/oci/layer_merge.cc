@@ -4,7 +4,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-
 #include "base/error.h"
 #include "base/file.h"
 #include "base/io.h"
