@@ -232,6 +232,7 @@ void Connection::receive(const Frame& frame) {
       if (auto callback = callbacks_.on_pong) callback();
       return;
     case FrameType::notify: {
+      if (auto first = callbacks_.on_notify_encoded; first && first(frame.payload)) return;
       Json message = Json::parse(frame.payload, "notify", 32);
       if (auto callback = callbacks_.on_notify) callback(message.at("name").string(), message.at("body"));
       return;

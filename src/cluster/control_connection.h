@@ -34,6 +34,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::function<void(const Json& hello)> on_hello = {};  // the other side's first frame
     std::function<void(const Request&, const ChannelPtr&)> on_request = {};
     std::function<void(const std::string& name, const Json& body)> on_notify = {};
+    // Sees a notify's JSON first (a crowd in one process reads the same bytes many times); true: that was
+    // all.
+    std::function<bool(std::string_view payload)> on_notify_encoded = {};
     std::function<void()> on_pong = {};
     std::function<void()> on_drained = {};                          // the output queue became empty
     std::function<void(const std::string& reason)> on_closed = {};  // once; the text is for people

@@ -1,4 +1,5 @@
 // Accepting connections: bounded, with a deadline for those that don't say who they are.
+#include <malloc.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -17,6 +18,7 @@ constexpr int accept_turn = 64;
 constexpr std::chrono::milliseconds accept_pause{50};
 constexpr std::chrono::minutes renewal_interval{10};
 constexpr std::chrono::seconds stopped_for{5};  // between two sweeps: this process didn't run
+constexpr size_t trim_size = 16 << 20;
 
 }  // namespace
 
@@ -208,6 +210,11 @@ void ControlServer::Impl::sweep() {
                         "itself may be cut off"
                       : "the nodes that fell silent are back, or were given up");
   if (state.members().changed()) schedule_publish();
+  // What a flood of changes needed for a moment isn't kept for good.
+  if (to_trim >= trim_size && !publish_scheduled) {
+    to_trim = 0;
+    malloc_trim(0);
+  }
   if (now - renewal_checked >= renewal_interval) {
     renewal_checked = now;
     if (state.renew_own(current_time())) {

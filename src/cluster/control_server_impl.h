@@ -101,6 +101,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   };
   std::map<uint64_t, Encoded> deltas;  // by the version that they start from; good until the next publish
   Counters counters;
+  size_t to_trim = 0;    // bytes of state queued since free memory went back to the kernel
   uint64_t garbage = 0;  // connections that never said who they are, since the last line about them
   Clock::time_point garbage_told = {}, renewal_checked = {}, swept = {};
   Clock::time_point refusals_since = {};

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::chrono::milliseconds commit_delay{3};  // one fsync for all that come meanwhile
 // Also the most that waits in memory for a node that doesn't read: the next piece goes when this one is gone.
-constexpr size_t piece_nodes = 250;
+// Some 16 KiB: a change that concerns thousands of nodes waits for thousands of nodes at the same time.
+constexpr size_t piece_nodes = 64;
 
 }  // namespace
 
@@ -87,6 +88,7 @@ void ControlServer::Impl::push(const SessionPtr& session) {
     uint64_t to = 0;
     const std::string& text = encoded_delta(session->sent_version, to);
     counters.bytes_of_state += text.size();
+    to_trim += text.size();
     session->connection->notify_encoded(text);
     session->sent_version = to;
   }

@@ -1,7 +1,8 @@
 // A head, workers and clients of the control plane without anything else of a node, for functional tests:
 //   control head STATE RUN [HOST:]PORT [KEY=VALUE…]   suspect=, down= (ms), greeting= (s), pending=
 //   control worker STATE RUN HOST:PORT [token=FILE] [name=NAME]
-//   control swarm N DIRECTORY HOST:PORT token=FILE    N workers in one process; ends when stdin does
+//   control swarm N HOST:PORT token=FILE              N workers in one process (swarm.h); takes "mute N",
+//   "unmute", "leave N" and ends when stdin does
 //   control ask RUN REQUEST JSON                      prints the answer
 //   control run RUN REQUEST JSON                      with stdin and stdout; the exit code is the answer's
 //   control garbage HOST:PORT N                       N connections that send nonsense or nothing; ends when
@@ -10,6 +11,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read_until.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
@@ -22,12 +24,14 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cluster/control_address.h"
 #include "cluster/control_client.h"
 #include "cluster/control_local.h"
 #include "cluster/control_pump.h"
 #include "cluster/control_server.h"
 #include "cluster/operator_client.h"
+#include "drivers/swarm.h"
 
 using namespace rayctl;
 using namespace rayctl::cluster;
@@ -172,44 +176,27 @@ int worker(const Arguments& arguments) {
 
 int swarm(const Arguments& arguments) {
   boost::asio::io_context io;
-  size_t count = std::stoul(arguments.at(0));
-  RequestTable requests;
-  std::vector<std::unique_ptr<ControlClient>> clients;
-  size_t connected = 0, refused = 0;
-  auto begin = std::chrono::steady_clock::now();
-  auto since = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
-  ClientCallbacks callbacks;
-  callbacks.on_connected = [&] {
-    if (++connected == count)
-      say(fmt::format("connected {} in {:.2f} s, refused {}", count, since(), refused));
-  };
-  callbacks.on_disconnected = [&](const std::string&) {
-    if (connected-- == count) begin = std::chrono::steady_clock::now();
-  };
-  callbacks.on_refused = [&](const std::string& reason) {
-    if (refused++ == 0) say("refused " + reason);
-  };
-  // Everyone has the whole view: told once.
-  bool complete_told = false;
-  callbacks.on_view = [&](const ClusterView&, const std::set<std::string>&) {
-    if (complete_told || connected < count) return;
-    for (const auto& client : clients)
-      if (client->view().nodes.size() != count + 1) return;
-    complete_told = true;
-    say(fmt::format("complete {} in {:.2f} s", count, since()));
-  };
-  for (size_t i = 0; i < count; ++i) {
-    std::string directory = join(arguments.at(1), std::to_string(i));
-    clients.push_back(std::make_unique<ControlClient>(
-        io, Paths{directory, directory}, client_config(arguments, arguments.at(2)), requests, callbacks));
-  }
-  begin = std::chrono::steady_clock::now();
-  for (const auto& client : clients) client->start();
+  std::atomic<bool> stop{false};
+  auto head = resolve(parse_host_port(arguments.at(1), default_control_port), stop).at(0);
+  auto token = read_token(arguments.get("token"));
+  if (!token) throw Error("swarm needs token=FILE");
+  Swarm crowd(io, head, *token, std::stoul(arguments.at(0)), say);
+  crowd.start();
   boost::asio::posix::stream_descriptor input(io, fcntl(0, F_DUPFD_CLOEXEC, 3));
-  input.async_wait(boost::asio::posix::stream_descriptor::wait_read,
-                   [&](const boost::system::error_code&) { io.stop(); });
+  std::string text;
+  std::function<void()> listen = [&] {
+    boost::asio::async_read_until(input, boost::asio::dynamic_buffer(text), '\n',
+                                  [&](const boost::system::error_code& error, size_t size) {
+                                    if (error) return io.stop();
+                                    auto words = split(text.substr(0, size - 1), ' ');
+                                    text.erase(0, size);
+                                    if (words.at(0) == "mute") crowd.mute(std::stoul(words.at(1)));
+                                    if (words.at(0) == "unmute") crowd.unmute();
+                                    if (words.at(0) == "leave") crowd.leave(std::stoul(words.at(1)));
+                                    listen();
+                                  });
+  };
+  listen();
   run_until_signal(io);
   return 0;
 }

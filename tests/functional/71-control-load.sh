@@ -35,7 +35,7 @@ wait_for 5 grep -q cancelled "$T/worker.log"
 
 # a crowd from one process: all in, everyone knows everyone
 before=$(ask stat '{}' | number rss)
-mkfifo crowd; background swarm bash -c "exec $driver swarm $nodes $T/s $at token=$T/token <$T/crowd"; exec 9>crowd
+mkfifo crowd; background swarm bash -c "exec $driver swarm $nodes $at token=$T/token <$T/crowd"; exec 9>crowd
 wait_for 120 grep -q '^connected' "$T/swarm.log"
 sed 's/^/swarm: /' "$T/swarm.log"
 equal "$(ask stat '{}' | number nodes)" $((nodes + 1))
