@@ -73,7 +73,10 @@ Delta delta_since(const Membership& members, uint64_t from, size_t limit) {
     bool gone = node.status == NodeStatus::expired || node.status == NodeStatus::removed;
     if (node.version > delta.from && !(delta.full && gone)) newer.push_back(&node);
   }
-  std::sort(newer.begin(), newer.end(), [](const Node* a, const Node* b) { return a->version < b->version; });
+  auto older = [](const Node* a, const Node* b) { return a->version < b->version; };
+  // Of thousands only the piece's own need an order.
+  std::partial_sort(newer.begin(), newer.begin() + static_cast<std::ptrdiff_t>(std::min(limit, newer.size())),
+                    newer.end(), older);
   if (newer.size() > limit) {
     delta.more = true;
     newer.resize(limit);
