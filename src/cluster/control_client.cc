@@ -111,7 +111,7 @@ void ControlClient::Impl::attempt() {
 void ControlClient::Impl::resolved(std::vector<SocketAddress> found, const std::string& why_not) {
   if (stopped) return;
   addresses = std::move(found);
-  error = why_not;
+  if (!why_not.empty()) error = why_not;  // until it is connected, the last reason is the one to show
   try_next();
 }
 
