@@ -67,7 +67,10 @@ std::vector<Argument> deployment_arguments(UpOptions& o) {
       positional("SPEC", &o.file, "a .spec, or a deployment as JSON (rayctl spec eval shows one)"),
       option("--provider", "NAME", &o.provider, "without a file: Amazon, Google, Azure or Local"),
       option("--workers", "N", &o.workers, "without a file: how many machines beside the head (default 1)"),
-      option("--image", "NAME", &o.image, "without a file: the image that Ray runs in"),
+      option(
+          "--image", "NAME", &o.image,
+          "without a file: the image that Ray runs in; one of this computer's, named without a registry, is "
+          "sent to the head"),
       option("--namespace", "NAME", &o.name_space, "the cluster's name (default: the spec's, or ray)"),
       option("--region", "NAME", &o.region, "without a file: where (default: the provider's first)"),
       option("--size", "NAME", &o.size, "without a file: of the machines (default: the provider's)"),

@@ -175,12 +175,38 @@ void Keeper::Impl::write_known_hosts() const {
   if (!text.empty()) replace_file(home.known_hosts(), text, 0600);
 }
 
+// What the deployment says of its containers, by "NODE/NAME" as the head has placed them.
+void Keeper::Impl::ask_placed() {
+  placed.clear();
+  std::map<std::string, const stitch::Label*> labels;
+  for (const stitch::Label& label : current->deployment.labels) labels[label.name] = &label;
+  Json answer = head->request("deployment.get", nlohmann::json::object());
+  for (const Json& item : answer.at("containers").items()) {
+    ContainerView c;
+    std::string name = item.string_or("name", "");
+    if (auto env = item.find("env")) c.env = env->string_map();
+    for (const std::string& member : item.strings_or_empty("members")) {
+      size_t dot = member.find('.');
+      if (dot == std::string::npos) continue;
+      std::string label = member.substr(dot + 1);
+      c.labels.push_back(label);
+      auto found = labels.find(label);
+      size_t place = std::strtoul(member.c_str(), nullptr, 10);
+      if (found != labels.end() && place > 0 && place <= found->second->members.size())
+        c.stitch_id = std::to_string(found->second->members[place - 1]);
+    }
+    // One without a label is called by its number.
+    if (c.stitch_id.empty() && name.size() > 1 && name[0] == 'c') c.stitch_id = name.substr(1);
+    placed[item.string_or("node", "") + "/" + name] = std::move(c);
+  }
+}
+
 void Keeper::Impl::take_containers(const Json& ps) {
   std::map<std::string, const MachineRecord*> by_node;
   for (const MachineRecord& r : ledger.data().machines)
     if (r.phase == Phase::booted && !r.node_name.empty()) by_node[r.node_name] = &r;
   std::vector<ContainerView> list;
-  bool fresh = false;
+  bool fresh = false, asked = false;
   for (const Json& item : ps.at("containers").items()) {
     ContainerView c;
     c.id = item.at("id").string();
@@ -191,10 +217,15 @@ void Keeper::Impl::take_containers(const Json& ps) {
     c.address = item.string_or("address", "");
     c.mac = item.string_or("mac", "");
     c.status = item.string_or("state", "");
-    if (auto id = item.find("stitch_id"))
-      c.stitch_id = id->is_string() ? id->string() : fmt::format("{}", id->size());
-    c.labels = item.strings_or_empty("labels");
-    if (auto env = item.find("env")) c.env = env->string_map();
+    if (!current->deployment.containers.empty()) {
+      std::string key = c.node + "/" + item.string_or("name", "");
+      if (placed.count(key) == 0 && !std::exchange(asked, true)) ask_placed();
+      if (auto known = placed.find(key); known != placed.end()) {
+        c.stitch_id = known->second.stitch_id;
+        c.labels = known->second.labels;
+        c.env = known->second.env;
+      }
+    }
     if (auto place = by_node.find(c.node); place != by_node.end()) {
       c.machine = place->second->number;
       c.minion = place->second->private_address;
@@ -233,6 +264,7 @@ void Keeper::Impl::tell_head() {
   if (!current->deployment.containers.empty())
     head->request("deployment.set", {{"deployment", stitch::to_json(current->deployment)}},
                   std::chrono::seconds(60));
+  placed.clear();
   image_delivery.reset();
   if (!s.local_images.empty()) image_delivery = std::make_unique<ImageDelivery>(head->context(), s);
   told = true;

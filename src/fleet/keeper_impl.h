@@ -53,6 +53,7 @@ struct Keeper::Impl {
   void tell_head();
   void forget_nodes(std::vector<NodeState>& states);
   void take_nodes(const std::vector<NodeState>& nodes);
+  void ask_placed();
   void take_containers(const Json& ps);
   void write_known_hosts() const;
   MachineRecord* head_record();
@@ -106,7 +107,8 @@ struct Keeper::Impl {
   Plan plan;                            // of the last round
   std::map<uint32_t, NodeState> nodes;  // by machine
   std::vector<ContainerView> containers;
-  std::string head_trouble;  // why it doesn't answer
+  std::map<std::string, ContainerView> placed;  // what the deployment says of them, by NODE/NAME
+  std::string head_trouble;                     // why it doesn't answer
   struct Mark {
     Stage stage;
     WallTime since;

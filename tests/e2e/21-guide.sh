@@ -51,7 +51,7 @@ wait_for 90 again
 tunnel | cmp - tunnel
 stage 'restart and kill -9 of a supervisor with a tunnel'
 rayctl containers | tee containers
-grep_quiet '^Container-[0-9]+\{run me/ray run head, DockerID: '"$head"', Minion: 10\.201\.[0-9]+\.15, StitchID: [0-9]+, IP: 10\.64\.[0-9.]+, .*Labels: \[' containers
+grep_quiet '^Container-[0-9]+\{run head:me/ray run head, DockerID: '"$head"', Minion: 10\.201\.[0-9]+\.15, StitchID: [0-9]+, IP: 10\.64\.[0-9.]+, .*Labels: \[' containers
 
 # --- change it: one worker more, and the head's container is the same ---
 sed -i 's/(define nWorker 1)/(define nWorker 2)/' ray-runner.spec
