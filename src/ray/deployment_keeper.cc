@@ -17,6 +17,8 @@ namespace rayctl::ray {
 namespace {
 
 constexpr auto retry_interval = std::chrono::seconds(2);
+// How long containers wait for workers that are missing, before others run theirs too.
+constexpr auto patience = std::chrono::minutes(5);
 
 std::string fresh_id() {
   return hex(random_bytes(6));
@@ -57,11 +59,23 @@ struct DeploymentKeeper::State : std::enable_shared_from_this<DeploymentKeeper::
     return all;
   }
 
+  // At a start workers join one after the other: the first one isn't to run everything for good.
+  uint32_t expected_workers(const cluster::ClusterView& view) {
+    auto present = std::count_if(view.nodes.begin(), view.nodes.end(), [](const auto& entry) {
+      return entry.second.present() && entry.second.role == cluster::MemberRole::worker;
+    });
+    auto now = std::chrono::steady_clock::now();
+    if (present >= view.cluster.workers) return missing_since.reset(), 0;
+    if (!missing_since) missing_since = now;
+    return now - *missing_since < patience ? view.cluster.workers : 0;
+  }
+
   void replace() {
     cluster::ClusterView view = links.view();
-    std::string nodes = nodes_in(view);
+    uint32_t workers = expected_workers(view);
+    std::string nodes = nodes_in(view) + std::to_string(workers);
     if (std::exchange(placed_on, nodes) == nodes) return;
-    PlacedDeployment placed = place(*deployment, view, assigned, fresh_id);
+    PlacedDeployment placed = place(*deployment, view, assigned, fresh_id, workers);
     for (const Waiting& waits : placed.waiting)
       if (std::find(waiting.begin(), waiting.end(), waits) == waiting.end())
         info("container '{}' waits: {}", waits.name, waits.why);
@@ -124,6 +138,7 @@ struct DeploymentKeeper::State : std::enable_shared_from_this<DeploymentKeeper::
   std::vector<Waiting> waiting;
   std::map<std::string, Told> told_;
   std::string last_failure, placed_on;
+  std::optional<std::chrono::steady_clock::time_point> missing_since;
   bool started = false, ever = false;
 };
 

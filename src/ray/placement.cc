@@ -83,9 +83,14 @@ class Placer {
     }
   }
 
-  PlacedDeployment run(const cluster::ClusterView& view, const std::function<std::string()>& make_id) {
+  PlacedDeployment run(const cluster::ClusterView& view, const std::function<std::string()>& make_id,
+                       uint32_t workers) {
     match();
-    stitch::Schedule made = stitch::schedule(deployment_, hosts_of(view), wanted_places());
+    std::vector<stitch::Host> hosts = hosts_of(view);
+    auto is_worker = [](const stitch::Host& host) { return host.role == stitch::worker_role; };
+    for (auto n = std::count_if(hosts.begin(), hosts.end(), is_worker); n < workers; ++n)
+      hosts.push_back({.name = fmt::format("(missing {})", n), .role = stitch::worker_role});
+    stitch::Schedule made = stitch::schedule(deployment_, hosts, wanted_places());
     PlacedDeployment placed;
     reserve(made);
     for (const stitch::Container& container : deployment_.containers) {
@@ -94,7 +99,12 @@ class Placer {
         placed.waiting.push_back({name_of(container.id), made.unplaced.at(container.id)});
         continue;
       }
-      const cluster::Node& node = *nodes_.at(host->second);
+      auto there = nodes_.find(host->second);
+      if (there == nodes_.end()) {
+        placed.waiting.push_back({name_of(container.id), "a worker is still to join"});
+        continue;
+      }
+      const cluster::Node& node = *there->second;
       const Assigned* was = was_[container.id];
       std::optional<uint32_t> place = place_on(node, was);
       if (!place) {
@@ -166,7 +176,7 @@ class Placer {
   // Addresses of containers that stay, so that a fresh one doesn't take them.
   void reserve(const stitch::Schedule& made) {
     for (const auto& [container, host] : made.assigned)
-      if (const Assigned* was = was_[container]; was && was->node == nodes_.at(host)->id)
+      if (const Assigned* was = was_[container]; was && at_.count(container) && at_[container] == host)
         used_[was->node].insert(was->place);
     // The address of one that has to end is free only once it ended: it is used again last.
     for (const Known& known : known_)
@@ -208,8 +218,9 @@ class Placer {
 }  // namespace
 
 PlacedDeployment place(const stitch::Deployment& deployment, const cluster::ClusterView& view,
-                       const std::vector<Assigned>& before, const std::function<std::string()>& make_id) {
-  return Placer(deployment, view, before).run(view, make_id);
+                       const std::vector<Assigned>& before, const std::function<std::string()>& make_id,
+                       uint32_t workers) {
+  return Placer(deployment, view, before).run(view, make_id, workers);
 }
 
 cluster::Policy policy_of(const stitch::Deployment& deployment) {

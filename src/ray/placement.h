@@ -42,9 +42,11 @@ struct PlacedDeployment {
 // a head the list of its workers, WORKERHOST). Fresh
 // ones get an id from `make_id` and the place that stitch::schedule() finds; of equal choices the node that
 // is named like one of their labels. A node's labels "provider", "region" and "size" are what machine rules
-// are compared with.
+// are compared with. Until `workers` of them are present, those that are missing are kept their share: it
+// waits.
 PlacedDeployment place(const stitch::Deployment& deployment, const cluster::ClusterView& view,
-                       const std::vector<Assigned>& before, const std::function<std::string()>& make_id);
+                       const std::vector<Assigned>& before, const std::function<std::string()>& make_id,
+                       uint32_t workers = 0);
 
 // What of the deployment's connections the network enforces: all else is closed between containers.
 cluster::Policy policy_of(const stitch::Deployment& deployment);

@@ -76,6 +76,20 @@ TEST_CASE("containers are placed: the head on the master, labels on the nodes of
   CHECK(placed.waiting.empty());
   // The same again changes nothing.
   CHECK(place(deployment(), three_nodes(), placed.assigned, counter()).assigned == placed.assigned);
+
+  // one of two workers is still to join: it is kept its share
+  cluster::ClusterView early = three_nodes();
+  early.nodes.erase("b");
+  auto ids = counter();
+  PlacedDeployment first = place(deployment(), early, {}, ids, 2);
+  CHECK(first.assigned.size() == 3);
+  REQUIRE(first.waiting.size() == 2);
+  CHECK(first.waiting.front().why == "a worker is still to join");
+  PlacedDeployment then = place(deployment(), three_nodes(), first.assigned, ids, 2);
+  CHECK(then.waiting.empty());
+  CHECK(std::count_if(then.assigned.begin(), then.assigned.end(),
+                      [](const Assigned& a) { return a.node == "b"; }) == 2);
+  CHECK(place(deployment(), early, {}, ids).waiting.empty());  // nobody is awaited
 }
 
 TEST_CASE("what changed is made anew, the rest isn't touched", "[placement]") {
