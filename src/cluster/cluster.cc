@@ -217,6 +217,9 @@ bool valid_container_name(std::string_view name) {
 
 NodeAddresses node_addresses(const Cluster& cluster, uint32_t slot) {
   net::AddressPlan plan{net::parse_subnet(cluster.pool), cluster.node_prefix};
+  // Also of what came over a wire: it is calculated with.
+  if (!plan.pool.base.is_v4() || plan.node_prefix > 30 || plan.node_prefix < plan.pool.length)
+    throw Error("cannot divide pool '{}' into nodes of /{} each", cluster.pool, plan.node_prefix);
   net::Subnet subnet = net::node_subnet(plan, slot);
   return {net::to_string(subnet), net::to_string(net::gateway_address(subnet)),
           net::to_string(net::container_address(subnet, 0))};

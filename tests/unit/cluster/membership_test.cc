@@ -309,6 +309,23 @@ TEST_CASE("what the journal kept is what is restored", "[membership]") {
   CHECK(again.arrive({.id = id_of(7)}, later).name == "ray-wk-2");
 }
 
+TEST_CASE("a cluster whose pool can't be divided as it says is refused, whoever says so", "[membership]") {
+  for (auto [pool, prefix] : {std::pair("10.64.0.0/12", 62),
+                              {"10.64.0.0/12", 8},
+                              {"10.64.0.0/12", 32},
+                              {"0.0.0.0/0", 32},
+                              {"fd00::/8", 26}}) {
+    Cluster cluster;
+    cluster.pool = pool;
+    cluster.node_prefix = static_cast<uint8_t>(prefix);
+    CHECK_THROWS_WITH(node_addresses(cluster, 1), Contains("cannot divide pool"));
+    Delta delta{.to = 3, .full = true, .cluster = cluster};
+    delta.nodes.push_back(Node{.id = "00000000000000000001", .name = "ray-wk-0", .slot = 1, .version = 3});
+    ClusterView view;
+    CHECK_THROWS_AS(apply(view, delta), Error);
+  }
+}
+
 TEST_CASE("facts are bounded and clean", "[membership]") {
   NodeFacts facts{.id = id_of(1),
                   .name = "a",
