@@ -199,6 +199,8 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
     require_one_of("--overlay-cipher", c.overlay_cipher, {"chacha20poly1305", "aes256gcm"});
     c.egress = options.egress.value_or("");
     require_one_of("--egress", c.egress, {"open", "declared"});
+    if (c.overlay == "host" && c.egress == "declared")
+      throw UsageError("--egress declared: overlay 'host' has no rules of its own; choose another --overlay");
     c.metadata = options.metadata.value_or("");
     require_one_of("--metadata", c.metadata, {"blocked", "allowed"});
     uint64_t port = options.overlay_port.value_or(0);

@@ -81,6 +81,13 @@ TEST_CASE("what is wrong is named by its flag") {
   o.overlay_port = 70000;
   CHECK(error_of(o) == "--overlay-port: 70000 isn't a UDP port: 1 to 65535");
   o.overlay_port.reset();
+  o.overlay = "host";
+  o.egress = "declared";
+  CHECK(error_of(o) == "--egress declared: overlay 'host' has no rules of its own; choose another --overlay");
+  o.egress = "shut";
+  CHECK(error_of(o) == "--egress: 'shut' is none of open, declared");
+  o.egress.reset();
+  o.overlay.reset();
   o.overlay_cipher = "rot13";
   CHECK(error_of(o) == "--overlay-cipher: 'rot13' is none of chacha20poly1305, aes256gcm");
   o = head();
