@@ -60,7 +60,7 @@ void Poller::run_once() {
   std::array<epoll_event, 64> events;
   int n = epoll_wait(epoll_.get(), events.data(), events.size(), limit);
   if (n < 0 && errno != EINTR) check(n, "cannot wait for events");
-  for (int i = 0; i < n; ++i) {
+  for (int i = 0; i < n && !stopped_; ++i) {
     const epoll_event& event = events[static_cast<size_t>(i)];
     auto found = watches_.find(static_cast<int>(event.data.u64 & UINT32_MAX));
     if (found == watches_.end() || found->second.generation != event.data.u64 >> 32) continue;
@@ -68,7 +68,7 @@ void Poller::run_once() {
     (*call)(event.events);
   }
   Clock::time_point now = Clock::now();
-  while (!timers_.empty() && timers_.begin()->first.first <= now) {
+  while (!stopped_ && !timers_.empty() && timers_.begin()->first.first <= now) {
     auto node = timers_.extract(timers_.begin());
     times_.erase(node.key().second);
     node.mapped()();

@@ -26,7 +26,8 @@ class Poller {
   uint64_t at(Clock::time_point when, std::function<void()> call);
   void cancel(uint64_t timer);  // 0 and what has run already are fine
 
-  void run_once();  // waits for something to happen and does it
+  void run_once();                  // waits for something to happen and does it
+  void stop() { stopped_ = true; }  // nothing is called any more, also of what has happened already
 
  private:
   struct Watch {
@@ -35,6 +36,7 @@ class Poller {
   };
   using Timers = std::map<std::pair<Clock::time_point, uint64_t>, std::function<void()>>;
   Fd epoll_;
+  bool stopped_ = false;
   uint32_t generation_ = 0;
   uint64_t next_timer_ = 1;
   std::map<int, Watch> watches_;

@@ -304,7 +304,10 @@ class Tunnel {
         return b;
       });
       if (outcome == HandoverDoor::Outcome::unknown) device_.forget_sessions();
-      if (outcome == HandoverDoor::Outcome::taken) leave_link_ = stop_ = true;
+      if (outcome != HandoverDoor::Outcome::taken) return;
+      leave_link_ = stop_ = true;
+      // The sessions are another's now: a packet more would use a nonce that the successor uses, too.
+      poller_.stop();
     } catch (const Error& error) {
       warn("{}", error.message());
     }
