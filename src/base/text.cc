@@ -84,6 +84,10 @@ std::chrono::seconds parse_duration(std::string_view text) {
   return std::chrono::seconds(total);
 }
 
+bool all_digits(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
   for (;;) {

@@ -18,6 +18,7 @@ uint64_t parse_size(
     std::string_view text);  // "512M", "4GiB", "100" -> bytes, powers of 1024 (as docker reads)
 std::chrono::seconds parse_duration(std::string_view text);  // "90s", "10m", "1h30m", "90"
 
+bool all_digits(std::string_view text);                                 // 0 to 9, at least one
 std::vector<std::string> split(std::string_view text, char separator);  // "a,,b" -> "a", "", "b"
 std::string_view trim(std::string_view text);                           // ASCII white space at both ends
 // The candidate with the fewest edits from `word`; empty when none is near enough to suggest.

@@ -54,13 +54,10 @@ Command deploy_command() {
       .group = Group::cluster,
       .summary = "Run the containers of a spec on the nodes that there are",
       .description =
-          "Places every container of the spec on a node: `run head` on the head's machine, all "
-          "others on "
+          "Places every container of the spec on a node: `run head` on the head's machine, all others on "
           "workers, the idlest first, within the spec's rules. Those whose image, command or environment "
-          "changed are "
-          "replaced, the rest go on. Machines of the spec are rayctl up's business. Without a file: shows "
-          "what runs "
-          "where.",
+          "changed are replaced, the rest go on. Machines of the spec are rayctl up's business. Without a "
+          "file: shows what runs where.",
       .arguments = {positional("FILE", &options->file, "a .spec, or a JSON file of the same"),
                     flag("--clear", options->clear, "end the deployment: every node runs its own Ray again"),
                     choice("-o,--output", {"table", "json"}, &options->output, "the form of the answer")},

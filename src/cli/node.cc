@@ -47,8 +47,7 @@ std::vector<Argument> node_arguments(Node& n) {
              "head: the network between nodes: auto (default: encrypted, by the kernel's WireGuard or "
              "rayctl's own), "
              "wireguard, userspace, vxlan (not encrypted), or host (no overlay: containers use the machines' "
-             "own addresses "
-             "and ports, no rule is enforced); worker: how it encrypts"),
+             "own addresses and ports, no rule is enforced); worker: how it encrypts"),
       option("--overlay-port", "PORT", &f.overlay_port,
              "head: the overlay's UDP port, open between all nodes (default 51820; vxlan: 8472)"),
       option("--overlay-cipher", "NAME", &f.overlay_cipher,
@@ -58,9 +57,8 @@ std::vector<Argument> node_arguments(Node& n) {
           "--egress", "open|declared", &f.egress,
           "head: what containers reach outside: everything (default), or what a deployment's connect says"),
       option("--metadata", "blocked|allowed", &f.metadata,
-             "head: whether containers may ask the cloud's metadata service (default blocked; a spec allows "
-             "it by "
-             "label)"),
+             "head: whether containers may ask the cloud's metadata service (default blocked; a spec "
+             "allows it by label)"),
       option("--join", "HOST[:PORT]", &f.join, "worker: the head"),
       option("--token-file", "FILE|-", &f.token_file,
              "worker: where the join token is read from (or set RAYCTL_TOKEN)"),

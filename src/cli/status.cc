@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/table.h"
+#include "cluster/cluster.h"
 #include "fleet/cost.h"
 #include "fleet/home.h"
 #include "fleet/ledger.h"
@@ -27,7 +28,7 @@ std::string indented(const std::string& text) {
 std::string describe_overlay(const Json& reply) {
   const Json cluster = reply.at("cluster");
   std::string overlay = cluster.at("overlay").string();
-  if (overlay == "host") return overlay + " (no overlay, not encrypted)";
+  if (overlay == cluster::host_overlay) return overlay + " (no overlay, not encrypted)";
   if (!cluster.boolean_or("encrypted", false)) return overlay + " (not encrypted)";
   std::map<std::string, size_t> modes;
   for (const Json& node : reply.at("nodes").items())
@@ -47,9 +48,10 @@ void print_status(const Json& reply, bool boot) {
     fmt::print("no cluster yet: {}\n", printable(reply.string_or("head", "this node hasn't joined one")));
     return;
   }
-  fmt::print("cluster {}: image {}, overlay {}{}\n", cluster.at("id").string(), cluster.at("image").string(),
-             describe_overlay(reply),
-             cluster.at("overlay").string() == "host" ? "" : ", pool " + cluster.at("pool").string());
+  fmt::print(
+      "cluster {}: image {}, overlay {}{}\n", cluster.at("id").string(), cluster.at("image").string(),
+      describe_overlay(reply),
+      cluster.at("overlay").string() == cluster::host_overlay ? "" : ", pool " + cluster.at("pool").string());
   if (auto head = reply.find("head")) fmt::print("head: {}\n", printable(head->string()));
   std::vector<std::vector<std::string>> rows;
   std::string notes, log;

@@ -164,7 +164,7 @@ std::optional<LocalProcess> find_qemu(const std::string& directory) {
 std::vector<pid_t> find_all_qemu(const std::string& directory) {
   std::vector<pid_t> found;
   for (const std::string& name : list_directory("/proc")) {
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (!all_digits(name)) continue;
     std::optional<std::string> cmdline;
     try {
       cmdline = read_file_if_exists("/proc/" + name + "/cmdline");

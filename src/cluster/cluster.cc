@@ -210,8 +210,7 @@ bool valid_container_name(std::string_view name) {
   size_t dot = name.find('.');
   if (dot == std::string_view::npos) return valid_node_name(name);
   std::string_view digits = name.substr(0, dot);
-  bool numbered = !digits.empty() && digits.size() <= 9 && digits.front() != '0' &&
-                  std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
+  bool numbered = all_digits(digits) && digits.size() <= 9 && digits.front() != '0';
   return numbered && valid_node_name(name.substr(dot + 1));
 }
 

@@ -23,6 +23,7 @@ struct Policy {
   std::vector<net::Connect> connect;  // "public" is everything outside
   net::Egress egress = net::Egress::open;
   std::vector<std::string> metadata = {};  // labels that may ask the cloud's metadata service
+  bool operator==(const Policy&) const = default;
 };
 nlohmann::json to_json(const Policy& policy);
 Policy parse_policy(const Json& json);  // checks labels and ports

@@ -65,8 +65,7 @@ void ControlServer::set_setting(const std::string& key, const std::string& value
 
 void ControlServer::set_policy(const std::optional<Policy>& policy) {
   Cluster cluster = impl_->state.cluster();
-  auto text = [](const std::optional<Policy>& p) { return p ? to_json(*p).dump() : ""; };
-  if (text(cluster.policy) == text(policy)) return;
+  if (cluster.policy == policy) return;
   cluster.policy = policy;
   impl_->state.members().set_cluster(std::move(cluster));
   impl_->schedule_publish();

@@ -19,14 +19,6 @@ using namespace std::chrono_literals;
 constexpr auto again = 5s;
 constexpr std::string_view on_head = "head:";
 
-// "localhost:5000/ray" says where it comes from, "ray:1" and "me/ray" don't.
-bool names_registry(const std::string& image) {
-  size_t slash = image.find('/');
-  if (slash == std::string::npos) return false;
-  std::string first = image.substr(0, slash);
-  return (first == "localhost" || first.find_first_of(".:") != std::string::npos) && oci::is_registry(first);
-}
-
 bool is_here(const std::string& directory, const std::string& name) {
   return oci::Store::names_in(directory, oci::to_string(oci::parse_reference(name)));
 }
@@ -38,7 +30,7 @@ void adopt_local_images(const std::string& directory, Settings& settings, stitch
   auto adopt = [&](std::string& image) {
     bool asked = image.starts_with(on_head);
     std::string name = asked ? image.substr(on_head.size()) : image;
-    if (name.empty() || (!asked && names_registry(name)) || !is_here(directory, name)) return;
+    if (name.empty() || (!asked && oci::names_registry(name)) || !is_here(directory, name)) return;
     image = std::string(on_head) + name;
     std::vector<std::string>& list = settings.local_images;
     if (std::find(list.begin(), list.end(), name) == list.end()) list.push_back(name);

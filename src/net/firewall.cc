@@ -41,14 +41,10 @@ const Subnet& multicast() {
   return subnet;
 }
 
-void allow_answers(NftChain& chain, const std::string& link) {
-  chain.rules.push_back(
-      to(link, {MatchState{state_established | state_related}, Verdict::accept}, "answers"));
-}
-
 // Towards containers: answers, and what published ports let in.
 void guard_inwards(NftChain& chain, const std::string& link) {
-  allow_answers(chain, link);
+  chain.rules.push_back(
+      to(link, {MatchState{state_established | state_related}, Verdict::accept}, "answers"));
   chain.rules.push_back(to(link, {MatchDnat{}, Verdict::accept}, "published ports"));
   chain.rules.push_back(to(link, {Verdict::drop}, "containers are closed to other networks"));
 }

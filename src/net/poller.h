@@ -28,6 +28,7 @@ class Poller {
 
   void run_once();                  // waits for something to happen and does it
   void stop() { stopped_ = true; }  // nothing is called any more, also of what has happened already
+  bool stopped() const { return stopped_; }
 
  private:
   struct Watch {

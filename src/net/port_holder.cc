@@ -6,10 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cctype>
-#include <charconv>
-
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/file.h"
@@ -53,15 +49,10 @@ std::string listener_inode(const std::string& file, uint16_t port) {
   return "";
 }
 
-bool is_number(const std::string& text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); });
-}
-
 std::string holder_of(const std::string& inode) {
   std::string wanted = "socket:[" + inode + "]";
   for (const std::string& pid : list_directory("/proc")) {
-    if (!is_number(pid)) continue;
+    if (!all_digits(pid)) continue;
     std::string process = "/proc/" + pid;
     try {
       for (const std::string& fd : list_directory(process + "/fd")) {

@@ -16,8 +16,7 @@ std::string lower(std::string text) {
 }
 
 bool is_index(const std::string& text) {
-  return !text.empty() && text.size() < 6 &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return text.size() < 6 && all_digits(text);
 }
 
 // The latest stage of that name before `limit`.

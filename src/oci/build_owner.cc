@@ -11,10 +11,6 @@ namespace rayctl::oci {
 
 namespace {
 
-bool all_digits(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
-
 uint32_t number(std::string_view text, std::string_view what) {
   uint32_t value = 0;
   auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);

@@ -44,8 +44,7 @@ void add_ports(std::set<std::string>& ports, const std::string& text, const Plac
 }
 
 bool is_signal(const std::string& text) {
-  if (!text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }))
-    return text.size() <= 2 && std::stoi(text) >= 1 && std::stoi(text) <= 64;
+  if (all_digits(text)) return text.size() <= 2 && std::stoi(text) >= 1 && std::stoi(text) <= 64;
   static const std::set<std::string> names = {
       "HUP",  "INT",  "QUIT", "ILL",    "TRAP",   "ABRT",  "BUS",  "FPE",  "KILL", "USR1",  "SEGV",
       "USR2", "PIPE", "ALRM", "TERM",   "STKFLT", "CHLD",  "CONT", "STOP", "TSTP", "TTIN",  "TTOU",
@@ -55,8 +54,7 @@ bool is_signal(const std::string& text) {
   if (sign != std::string::npos) {
     std::string number = name.substr(sign + 1);
     name.resize(sign);
-    if ((name != "RTMIN" && name != "RTMAX") || number.empty() || number.size() > 2 ||
-        !std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; }) ||
+    if ((name != "RTMIN" && name != "RTMAX") || number.size() > 2 || !all_digits(number) ||
         std::stoi(number) > 30)
       return false;
   }

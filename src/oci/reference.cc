@@ -72,7 +72,7 @@ bool is_port(std::string_view text) {
 }
 
 // The first part is a registry when it can't be a Docker Hub user: as docker decides it.
-bool names_registry(std::string_view first) {
+bool is_registry_part(std::string_view first) {
   if (first == "localhost" || first.find_first_of(".:[") != std::string_view::npos) return true;
   for (char c : first)
     if (is_upper(c)) return true;
@@ -84,6 +84,11 @@ bool is_bare_id(std::string_view text) {
 }
 
 }  // namespace
+
+bool names_registry(std::string_view text) {
+  size_t slash = text.find('/');
+  return slash != std::string_view::npos && is_registry_part(text.substr(0, slash));
+}
 
 bool is_tag(std::string_view text) {
   if (text.empty() || text.size() > 128 || !is_word(text.front())) return false;
@@ -129,7 +134,7 @@ Reference parse_reference(std::string_view text) {
     rest = rest.substr(0, at);
   }
   size_t slash = rest.find('/');
-  if (slash != std::string_view::npos && names_registry(rest.substr(0, slash))) {
+  if (slash != std::string_view::npos && is_registry_part(rest.substr(0, slash))) {
     reference.registry = rest.substr(0, slash);
     rest.remove_prefix(slash + 1);
     if (!is_registry(reference.registry))

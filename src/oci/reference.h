@@ -22,6 +22,9 @@ struct Reference {
 // "debian" is docker.io/library/debian:latest; a tag is added only when there is no digest either.
 Reference parse_reference(std::string_view text);
 
+// Whether a name says where its image is: "localhost:5000/ray" does, "ray:1" and "me/ray" don't.
+bool names_registry(std::string_view text);
+
 std::string to_string(const Reference& reference);            // the full form: "docker.io/library/debian:12"
 std::string familiar(const Reference& reference);             // as docker prints it: "debian:12"
 std::string familiar_repository(const Reference& reference);  // without tag and digest: "debian"

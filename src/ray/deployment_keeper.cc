@@ -70,19 +70,20 @@ struct DeploymentKeeper::State : std::enable_shared_from_this<DeploymentKeeper::
     return now - *missing_since < patience ? view.cluster.workers : 0;
   }
 
-  void replace() {
-    cluster::ClusterView view = links.view();
+  // True when something is placed elsewhere now.
+  bool replace() {
+    const cluster::ClusterView& view = links.view();
     uint32_t workers = expected_workers(view);
     std::string nodes = nodes_in(view) + std::to_string(workers);
-    if (std::exchange(placed_on, nodes) == nodes) return;
+    if (std::exchange(placed_on, nodes) == nodes) return false;
     PlacedDeployment placed = place(*deployment, view, assigned, fresh_id, workers);
     for (const Waiting& waits : placed.waiting)
       if (std::find(waiting.begin(), waiting.end(), waits) == waiting.end())
         info("container '{}' waits: {}", waits.name, waits.why);
     waiting = std::move(placed.waiting);
-    if (placed.assigned == assigned) return;
+    if (placed.assigned == assigned) return false;
     assigned = std::move(placed.assigned);
-    save();
+    return true;
   }
 
   std::optional<std::vector<Assigned>> list_of(const std::string& node) const {
@@ -113,7 +114,7 @@ struct DeploymentKeeper::State : std::enable_shared_from_this<DeploymentKeeper::
 
   void look() {
     try {
-      if (deployment) replace();
+      if (deployment && replace()) save();
       tell_all();
     } catch (const Error& e) {
       if (last_failure != e.message()) warn("deployment: {}", e.message());
@@ -179,7 +180,7 @@ void DeploymentKeeper::view_changed() {
 }
 
 nlohmann::json DeploymentKeeper::describe() const {
-  cluster::ClusterView view = state_->links.view();
+  const cluster::ClusterView& view = state_->links.view();
   nlohmann::json answer = {
       {"deployment", nullptr}, {"containers", nlohmann::json::array()}, {"waiting", nlohmann::json::array()}};
   if (state_->deployment) answer["deployment"] = stitch::to_json(*state_->deployment);
@@ -192,10 +193,6 @@ nlohmann::json DeploymentKeeper::describe() const {
   for (const Waiting& waits : state_->waiting)
     answer["waiting"].push_back({{"name", waits.name}, {"why", waits.why}});
   return answer;
-}
-
-const std::optional<stitch::Deployment>& DeploymentKeeper::deployment() const {
-  return state_->deployment;
 }
 
 }  // namespace rayctl::ray

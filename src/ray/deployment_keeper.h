@@ -23,7 +23,7 @@ namespace rayctl::ray {
 class DeploymentKeeper {
  public:
   struct Links {
-    std::function<cluster::ClusterView()> view;
+    std::function<const cluster::ClusterView&()> view;
     std::function<bool(const std::string& node)> reached;  // is it connected now?
     // Hands a node its list (empty: its own Ray again); `done` with true once it has it, also later.
     std::function<void(const std::string& node, const std::optional<std::vector<Assigned>>& list,
@@ -41,7 +41,6 @@ class DeploymentKeeper {
   void view_changed();
   // {"deployment": … or null, "containers": [{…, "node": name}], "waiting": [{"name", "why"}]}
   nlohmann::json describe() const;
-  const std::optional<stitch::Deployment>& deployment() const;
 
  private:
   struct State;

@@ -54,8 +54,7 @@ Check reach_machine(const CheckInput& input, const CheckFacts& facts, size_t i) 
   check.reason = fmt::format("no answer to echoes from {}", net::to_string(peer.underlay));
   check.fix =
       "let the machines reach each other on every TCP port and by ICMP, in the cloud's firewall and on the "
-      "hosts: Ray "
-      "needs it";
+      "hosts: Ray needs it";
   return check;
 }
 

@@ -193,8 +193,8 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
   if (c.image.empty() && c.role == cluster::MemberRole::head)
     throw UsageError("--image: missing: name the image that Ray runs in");
   c.overlay = options.overlay.value_or("");
+  require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan", "host"});
   if (c.role == cluster::MemberRole::head) {
-    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan", "host"});
     c.overlay_cipher = options.overlay_cipher.value_or("");
     require_one_of("--overlay-cipher", c.overlay_cipher, {"chacha20poly1305", "aes256gcm"});
     c.egress = options.egress.value_or("");
@@ -232,7 +232,6 @@ NodeConfig resolve(const NodeOptions& options, const Machine& machine) {
                                       {"--job", options.job.has_value()},
                                       {"--claim-token-file", options.claim_token_file.has_value()}})
       if (given) throw UsageError("{}: set on the head, for the whole cluster", flag);
-    require_one_of("--overlay", c.overlay, {"auto", "wireguard", "userspace", "vxlan", "host"});
     if (!options.join || options.join->empty())
       throw UsageError("--join: missing: name the head as HOST:PORT");
     cluster::HostPort join = cluster::parse_host_port(*options.join, cluster::default_control_port);

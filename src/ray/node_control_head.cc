@@ -211,7 +211,7 @@ class HeadControl : public NodeControl {
 
   DeploymentKeeper::Links keeper_links() {
     DeploymentKeeper::Links links;
-    links.view = [this] { return server_->view(); };
+    links.view = [this]() -> const cluster::ClusterView& { return server_->view(); };
     links.reached = [this](const std::string& id) { return connected(id); };
     links.tell = [this](const std::string& id, const std::optional<std::vector<Assigned>>& list,
                         std::function<void(bool)> done) {

@@ -123,8 +123,8 @@ net::NodeNetwork wanted_network(const cluster::ClusterView& view, const cluster:
   if (host && wanted.policy && problems)
     problems->push_back(
         "the deployment's connections open what they say, but nothing is closed: overlay 'host' has no rules "
-        "of its "
-        "own (the machines' and the cloud's firewalls stand alone; any other --overlay closes the rest)");
+        "of its own (the machines' and the cloud's firewalls stand alone; any other --overlay closes the "
+        "rest)");
   return wanted;
 }
 

@@ -39,11 +39,10 @@ struct PlacedDeployment {
 
 // Keeps what `before` has: a container whose image, command and environment are in the deployment goes on
 // under its id where it is, while its node is present and the rules allow it (labels may have changed, and of
-// a head the list of its workers, WORKERHOST). Fresh
-// ones get an id from `make_id` and the place that stitch::schedule() finds; of equal choices the node that
-// is named like one of their labels. A node's labels "provider", "region" and "size" are what machine rules
-// are compared with. Until `workers` of them are present, those that are missing are kept their share: it
-// waits.
+// a head the list of its workers, WORKERHOST). Fresh ones get an id from `make_id` and the place that
+// stitch::schedule() finds; of equal choices the node that is named like one of their labels. A node's labels
+// "provider", "region" and "size" are what machine rules are compared with. Until `workers` of them are
+// present, those that are missing are kept their share: it waits.
 PlacedDeployment place(const stitch::Deployment& deployment, const cluster::ClusterView& view,
                        const std::vector<Assigned>& before, const std::function<std::string()>& make_id,
                        uint32_t workers = 0);

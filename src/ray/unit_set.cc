@@ -1,6 +1,7 @@
 #include "ray/unit_set.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <nlohmann/json.hpp>
@@ -23,27 +24,12 @@ std::string assignment_path(const Paths& paths) {
   return join(cluster::cluster_directory(paths), "assignment.json");
 }
 
-// Of several units the one that says most of what is wrong, or what is missing still.
-int badness(Stage stage) {
-  switch (stage) {
-    case Stage::failed:
-      return 7;
-    case Stage::unhealthy:
-      return 6;
-    case Stage::joining:
-      return 5;
-    case Stage::pulling:
-      return 4;
-    case Stage::creating:
-      return 3;
-    case Stage::starting_ray:
-      return 2;
-    case Stage::stopped:
-      return 1;
-    case Stage::healthy:
-      break;
-  }
-  return 0;
+// Of several units the one that says most of what is wrong, or what is missing still, is the first of these.
+constexpr std::array worst_first = {Stage::failed,   Stage::unhealthy,    Stage::joining, Stage::pulling,
+                                    Stage::creating, Stage::starting_ray, Stage::stopped, Stage::healthy};
+
+auto rank(const NodeReport* unit) {
+  return std::find(worst_first.begin(), worst_first.end(), unit->stage);
 }
 
 bool serves(const NodeReport& unit) {
@@ -73,18 +59,16 @@ void save_assignment(const Paths& paths, const Assignment& assignment) {
 
 NodeReport merged_report(const NodeReport& outside, const std::vector<const NodeReport*>& units) {
   NodeReport merged = outside;
-  const NodeReport* worst = nullptr;
-  for (const NodeReport* unit : units)
-    if (!worst || badness(unit->stage) > badness(worst->stage)) worst = unit;
-  if (worst) {
-    merged = *worst;
-    merged.machine_started = outside.machine_started;
-    merged.ssh_host_keys = outside.ssh_host_keys;
-    merged.login = outside.login;
-    merged.instance = outside.instance;
-    merged.boot = outside.boot;
-    for (size_t i = 1; i < worst->boot.size() && merged.boot.size() < max_boot_stages; ++i)
-      merged.boot.push_back(worst->boot[i]);
+  auto by_rank = [](const NodeReport* a, const NodeReport* b) { return rank(a) < rank(b); };
+  if (auto worst = std::min_element(units.begin(), units.end(), by_rank); worst != units.end()) {
+    const NodeReport& unit = **worst;
+    merged.stage = unit.stage;
+    merged.since = unit.since;
+    merged.detail = unit.detail;
+    merged.error = unit.error;
+    merged.log_tail = unit.log_tail;
+    for (size_t i = 1; i < unit.boot.size() && merged.boot.size() < max_boot_stages; ++i)
+      merged.boot.push_back(unit.boot[i]);
   }
   merged.container.reset();
   merged.others.clear();
@@ -114,16 +98,13 @@ void UnitSet::begin(const cluster::ClusterView& view, const cluster::Node& self,
   self_ = self;
   ray_token_ = ray_token;
   if (!assignment_) assignment_ = load_assignment(host_.paths);
-  std::set<std::string> wanted;
-  if (assignment_)
-    for (const Assigned& assigned : *assignment_) wanted.insert(assigned.id);
-  else
-    wanted.insert("");
+  std::set<std::string> ids;
+  for (const auto& [id, assigned] : wanted()) ids.insert(id);
   // Nothing is made before what doesn't belong here is gone: it may hold an address.
   clearing_ = true;
   host_.jobs.run<std::vector<std::string>>(
-      [paths = host_.paths, wanted, grace = std::chrono::milliseconds(host_.config.stop_grace)] {
-        return clear_others(paths, wanted, grace);
+      [paths = host_.paths, ids, grace = std::chrono::milliseconds(host_.config.stop_grace)] {
+        return clear_others(paths, ids, grace);
       },
       [this, alive = alive_](std::optional<std::vector<std::string>>, const std::string& error) {
         if (!*alive) return;
@@ -145,14 +126,17 @@ void UnitSet::assign(const Assignment& assignment) {
   if (begun_ && !clearing_) apply();
 }
 
+std::map<std::string, std::optional<Assigned>> UnitSet::wanted() const {
+  if (!assignment_) return {{"", std::nullopt}};
+  std::map<std::string, std::optional<Assigned>> wanted;
+  for (const Assigned& assigned : *assignment_) wanted.emplace(assigned.id, assigned);
+  return wanted;
+}
+
 // The units that there are become those that there should be. One that takes an address or a name waits until
 // its predecessor is gone: apply() is called again then.
 void UnitSet::apply() {
-  std::map<std::string, std::optional<Assigned>> wanted;
-  if (assignment_)
-    for (const Assigned& assigned : *assignment_) wanted.emplace(assigned.id, assigned);
-  else
-    wanted.emplace("", std::nullopt);
+  std::map<std::string, std::optional<Assigned>> wanted = this->wanted();
   std::vector<std::string> surplus;
   std::set<uint32_t> places;
   for (const auto& [id, unit] : units_) {

@@ -63,6 +63,7 @@ class UnitSet {
     bool retiring = false;
   };
 
+  std::map<std::string, std::optional<Assigned>> wanted() const;  // by UnitRecord::unit
   void apply();
   void add(const std::string& id, const std::optional<Assigned>& assigned);
   void retire(const std::string& id);

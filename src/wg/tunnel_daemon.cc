@@ -86,7 +86,7 @@ class Tunnel {
 
   void run() {
     say_features();
-    while (!stop_) {
+    while (!poller_.stopped()) {
       arm();
       poller_.run_once();
     }
@@ -107,7 +107,7 @@ class Tunnel {
     poller_.watch(signals_.get(), EPOLLIN, [this](uint32_t) {
       signalfd_siginfo info;
       if (read(signals_.get(), &info, sizeof info) == sizeof info) leave_link_ = info.ssi_signo == SIGUSR2;
-      stop_ = true;
+      poller_.stop();
     });
   }
 
@@ -216,7 +216,7 @@ class Tunnel {
 
   void reload() {
     if (!exists(directory_)) {  // `node reset`
-      stop_ = true;
+      poller_.stop();
       return;
     }
     if (!exists(files_.table)) return;  // being removed: go on with what there is
@@ -305,7 +305,7 @@ class Tunnel {
       });
       if (outcome == HandoverDoor::Outcome::unknown) device_.forget_sessions();
       if (outcome != HandoverDoor::Outcome::taken) return;
-      leave_link_ = stop_ = true;
+      leave_link_ = true;
       // The sessions are another's now: a packet more would use a nonce that the successor uses, too.
       poller_.stop();
     } catch (const Error& error) {
@@ -409,7 +409,6 @@ class Tunnel {
   std::optional<Time> armed_for_;
   int looks_ = 0;
   std::string published_;
-  bool stop_ = false;
   bool leave_link_ = false;
 };
 
