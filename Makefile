@@ -125,7 +125,7 @@ $(O)/gen/specs.cc: $(SPECS) Makefile
 	$(Q){ printf '#include "stitch/stitch.h"\nnamespace rayctl::stitch {\nconst std::vector<BuiltinSpec>& builtin_specs() {\n  static const std::vector<BuiltinSpec> specs{\n'; \
 	  for f in $(SPECS); do printf '{"%s", R"SPEC(' "$$f"; cat "$$f"; printf ')SPEC"},\n'; done; \
 	  printf '  };\n  return specs;\n}\n}  // namespace rayctl::stitch\n'; } >$@
-$(O)/gen/%.o: $(O)/gen/%.cc $(O)/flags
+$(O)/gen/%.o: $(O)/gen/%.cc $(O)/flags | deps
 	$(call say,CXX,$<)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
