@@ -57,6 +57,11 @@ Fd make_socket(int family) {
   return Fd(check(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "cannot make a socket"));
 }
 
+// Before connect() or listen(): it is told to the other end, and those that are accepted have it, too.
+void limit_segments(int socket, int segment) {
+  setsockopt(socket, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+}
+
 }  // namespace
 
 HostPort parse_host_port(std::string_view text, uint16_t default_port) {
@@ -156,9 +161,16 @@ void tune_stream(int socket) {
   setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
-Fd begin_connect(const SocketAddress& address) {
+unsigned repetitions(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_retransmits : 0;
+}
+
+Fd begin_connect(const SocketAddress& address, int segment) {
   Fd socket = make_socket(address.storage.ss_family);
   tune_stream(socket.get());
+  limit_segments(socket.get(), segment);
   int rc = connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size);
   if (rc != 0 && errno != EINPROGRESS) check(rc, "cannot connect to {}", format_address(address.storage));
   return socket;
@@ -193,6 +205,7 @@ Fd listen_on(const HostPort& where) {
   }
   std::string shown = format_host_port({where.host.empty() ? "*" : where.host, where.port});
   setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  limit_segments(socket.get(), usual_segment);
   if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0) {
     int code = errno;
     if (code == EADDRINUSE)

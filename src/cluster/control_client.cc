@@ -150,13 +150,14 @@ void ControlClient::Impl::connect(const SocketAddress& address) {
   on.on_closed = [weak](const std::string& reason) {
     if (auto self = weak.lock()) self->closed(reason);
   };
-  connection = Connection::start(io, begin_connect(address), &tls, Connection::Origin::connector, Peer{},
-                                 std::move(on));
+  connection = Connection::start(io, begin_connect(address, segment), &tls, Connection::Origin::connector,
+                                 Peer{}, std::move(on));
   deadline.expires_after(config.connect_time);
   deadline.async_wait([weak, this_one = connection](const boost::system::error_code& code) {
     auto self = weak.lock();
-    if (!code && self && self->connection == this_one && !self->ready_for_use)
-      this_one->close(fmt::format("no answer within {} s", self->config.connect_time.count()));
+    if (code || !self || self->connection != this_one || self->ready_for_use) return;
+    if (!this_one->remote_address().empty()) self->stood_still();
+    this_one->close(fmt::format("no answer within {} s", self->config.connect_time.count()));
   });
 }
 
@@ -205,11 +206,20 @@ void ControlClient::Impl::closed(const std::string& reason) {
   // A head that waits for its operator: that may be any moment now.
   if (why == Refusal::unclaimed) attempts = std::min(attempts, 3U);
   if (was_ready) {
+    if (standing_still) stood_still();
     attempts = 0;
     if (callbacks.on_disconnected) callbacks.on_disconnected(reason);
     return again(reason);
   }
   try_next();
+}
+
+// A path that drops large packets and says nothing looks the same as a cut: small ones are tried after the
+// one, the usual ones after those, and what works stays.
+void ControlClient::Impl::stood_still() {
+  standing_still = false;
+  segment = segment == usual_segment ? least_segment : usual_segment;
+  debug("the stream to the head stood still: the next one has packets of at most {} bytes", segment + 40);
 }
 
 void ControlClient::Impl::again(const std::string& reason) {

@@ -31,6 +31,7 @@ struct ControlClient::Impl : std::enable_shared_from_this<ControlClient::Impl> {
   void opened();
   void closed(const std::string& reason);
   void again(const std::string& reason);
+  void stood_still();  // it did, and perhaps for the size of its packets
   void refused(const std::string& reason);
   void tell_unreachable(const std::string& reason);
 
@@ -64,6 +65,8 @@ struct ControlClient::Impl : std::enable_shared_from_this<ControlClient::Impl> {
   std::vector<SocketAddress> addresses;  // of this attempt, those not tried yet
   ConnectionPtr connection;              // the one being made, or in use
   bool stopped = false, ready_for_use = false, was_refused = false, joining = false;
+  int segment = usual_segment;
+  bool standing_still = false;  // at the last beat
   unsigned attempts = 0;
   std::string error;  // why it isn't connected
   Clock::time_point unreachable_since = {}, unreachable_told = {};

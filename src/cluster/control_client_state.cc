@@ -141,8 +141,11 @@ void ControlClient::Impl::save_view_soon() {
 
 void ControlClient::Impl::beat() {
   if (!ready_for_use || stopped) return;
-  if (Clock::now() - connection->last_heard() > config.head_silent)
+  standing_still = connection->stands_still();
+  if (Clock::now() - connection->last_heard() > config.head_silent) {
+    standing_still = true;
     return connection->close(fmt::format("the head was silent for {}", human_duration(config.head_silent)));
+  }
   connection->ping();
   renew_if_due();
   // 5 s +- 10 %: thousands of nodes spread out.

@@ -36,6 +36,13 @@ struct Connection::Socket {
 
   Socket(asio::io_context& io, int fd) : descriptor(io, fd) {}
 
+  std::string address(int (*of)(int, sockaddr*, socklen_t*)) {
+    sockaddr_storage found{};
+    socklen_t size = sizeof found;
+    int rc = of(descriptor.native_handle(), reinterpret_cast<sockaddr*>(&found), &size);
+    return rc == 0 ? format_address(found) : "";
+  }
+
   // Like TlsSession's, for a plain socket.
   TlsSession::Moved moved(ssize_t count, std::string_view doing) {
     if (count > 0) return {IoStatus::done, static_cast<size_t>(count)};
@@ -476,21 +483,16 @@ X509Ptr Connection::authority() const {
 }
 
 std::string Connection::remote_address() const {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (closed_ ||
-      getpeername(socket_->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    return "";
-  return format_address(address);
+  return closed_ ? "" : socket_->address(getpeername);
 }
 
 std::string Connection::local_address() const {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (closed_ ||
-      getsockname(socket_->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    return "";
-  return format_address(address);
+  return closed_ ? "" : socket_->address(getsockname);
+}
+
+bool Connection::stands_still() const {
+  constexpr unsigned some = 4;  // 0.2 + 0.4 + 0.8 + 1.6 s at the least
+  return !closed_ && repetitions(socket_->descriptor.native_handle()) >= some;
 }
 
 }  // namespace rayctl::cluster

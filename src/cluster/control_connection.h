@@ -65,9 +65,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   X509Ptr root() const;                                // of that authority, when it isn't one itself
   Refusal refused_certificate() const;                 // of the other side's, by ours
   std::string exporter(std::string_view label) const;  // TLS only
-  std::string remote_address() const;                  // "10.0.0.7" (TCP only)
+  std::string remote_address() const;                  // "10.0.0.7" (TCP only); empty until it is there
   std::string local_address() const;
   std::chrono::steady_clock::time_point last_heard() const { return last_heard_; }
+  bool stands_still() const;  // the other end has confirmed nothing of what the kernel sent for some seconds
   size_t queued() const {
     return control_out_.size() + output_.size() - output_begin_;
   }  // bytes not yet taken by the kernel, without channel data
