@@ -12,8 +12,8 @@
 namespace rayctl::net {
 
 struct ProbeTarget {
-  Address address;   // IPv4
-  size_t size = 84;  // of the IP packet, at least 28; it isn't fragmented
+  Address address;
+  size_t size = 84;  // of the IP packet, at least 40 (IPv6: 60); it isn't fragmented
 };
 
 struct ProbeAnswer {
