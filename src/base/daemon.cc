@@ -91,6 +91,19 @@ Fd DaemonHandle::watch() const {
   return Fd{static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(known->at("pid").integer()), 0))};
 }
 
+bool StopWatch::look(int pidfd) {
+  // "Pid:\t4711": -1 once it is dead. Then "4711 (name) T …".
+  auto info = read_file_if_exists(fmt::format("/proc/self/fdinfo/{}", pidfd));
+  size_t at = info ? info->find("\nPid:") : std::string::npos;
+  int pid = at == std::string::npos ? -1 : atoi(info->c_str() + at + 5);
+  auto stat = pid > 0 ? read_file_if_exists(fmt::format("/proc/{}/stat", pid)) : std::nullopt;
+  size_t name_end = stat ? stat->rfind(") ") : std::string::npos;
+  bool stopped = name_end != std::string::npos && (*stat)[name_end + 2] == 'T';
+  if (stopped) syscall(SYS_pidfd_send_signal, pidfd, told_ ? SIGKILL : SIGCONT, nullptr, 0);
+  told_ = stopped;
+  return stopped;
+}
+
 void DaemonHandle::stop() {
   if (Fd pidfd = watch()) {  // readable at its death, also when nobody reaps it
     syscall(SYS_pidfd_send_signal, pidfd.get(), SIGTERM, nullptr, 0);

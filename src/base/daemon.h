@@ -30,6 +30,17 @@ std::string mount_namespace();
 // Replaces a file atomically, without fsync: for what is of no use after a reboot.
 void replace_volatile(const std::string& path, std::string_view text, mode_t mode = 0644);
 
+// A process that somebody stopped (SIGSTOP, a terminal's ^Z) is told to go on, and killed when that was in
+// vain the last time. One that is being debugged is left alone. Costs two reads of /proc.
+class StopWatch {
+ public:
+  // Of the process behind the pidfd; true when it was stopped.
+  bool look(int pidfd);
+
+ private:
+  bool told_ = false;
+};
+
 // The supervisor's side; holds nothing but words, so that any number may come and go.
 class DaemonHandle {
  public:

@@ -229,9 +229,16 @@ NftTable build_table(const std::string& name, const std::string& link, const Sub
   return {name, {}, {arriving, sizes, passing, egress}};
 }
 
-std::vector<NftRule> forward_permits(const std::string& bridge, const Subnet& pool) {
-  return {from(bridge, {MatchSubnet{Side::source, pool}, Verdict::accept}, "from containers"),
-          to(bridge, {MatchSubnet{Side::destination, pool}, Verdict::accept}, "to containers")};
+std::vector<NftRule> forward_permits(const std::string& bridge, const Subnet& pool,
+                                     const std::string& relaying) {
+  std::vector<NftRule> permits = {
+      from(bridge, {MatchSubnet{Side::source, pool}, Verdict::accept}, "from containers"),
+      to(bridge, {MatchSubnet{Side::destination, pool}, Verdict::accept}, "to containers")};
+  if (!relaying.empty())
+    permits.push_back(from(relaying,
+                           {MatchLink{Way::out, relaying}, MatchSubnet{Side::source, pool}, Verdict::accept},
+                           "between nodes behind NAT"));
+  return permits;
 }
 
 std::vector<NftRule> input_permits(OverlayMode mode, uint16_t port, const std::string& overlay_link) {

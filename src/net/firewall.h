@@ -37,7 +37,9 @@ const std::vector<Subnet>& metadata_subnets();
 const std::vector<std::string>& metadata_names();  // and what it is looked up by
 
 // The rules that a chain which drops needs at its top, so that our traffic gets through.
-std::vector<NftRule> forward_permits(const std::string& bridge, const Subnet& pool);
+// `relaying`: the overlay's link when this node passes on what nodes behind NAT send each other.
+std::vector<NftRule> forward_permits(const std::string& bridge, const Subnet& pool,
+                                     const std::string& relaying = "");
 // Also echoes from the other nodes through the overlay's link: by these they see whether this one lives.
 std::vector<NftRule> input_permits(OverlayMode mode, uint16_t port, const std::string& overlay_link);
 

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "net/address_plan.h"
+#include "net/checksums.h"
 #include "net/firewall.h"
 #include "net/foreign_firewall.h"
 #include "net/held_name.h"
@@ -227,7 +228,12 @@ uint32_t NetworkReconciler::State::reconcile_overlay(const Overlay& overlay,
     if (look + 1 == looks)
       throw Error("cannot make the overlay: its link '{}' doesn't stay", target.tunnel->name);
   }
-  tame_link(overlay_link_name(overlay));
+  std::string link = overlay_link_name(overlay);
+  tame_link(link);
+  if (overlay.compute_checksums && leaves_checksums(link)) {
+    compute_checksums(link);
+    changes.push_back(fmt::format("compute the checksums of link {} in the kernel", link));
+  }
   return underlay.mtu;
 }
 
@@ -240,7 +246,8 @@ Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
     return result;
   }
   // What keeps the pool's traffic in comes first, and stands whatever fails below.
-  if (apply_table(state.netfilter, node_table(rules_of(wanted))))
+  const NodeRules rules = rules_of(wanted);
+  if (apply_table(state.netfilter, node_table(rules)))
     result.changes.push_back("set nftables table inet rayctl");
   keep_unreachable(state.route, overlay.pool, result.changes);
   add(result.changes, tell_managers());
@@ -268,9 +275,10 @@ Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
   }
   if (apply_port_guard(state.netfilter, ports)) result.changes.push_back("set nftables table netdev rayctl");
   if (wanted.foreign_firewall == ForeignFirewall::adjust) {
-    ForeignOutcome foreign =
-        permit_forwarding(state.netfilter, forward_permits(wanted.bridge, overlay.pool),
-                          input_permits(overlay.mode, overlay.port, overlay_link_name(overlay)));
+    ForeignOutcome foreign = permit_forwarding(
+        state.netfilter,
+        forward_permits(wanted.bridge, overlay.pool, rules.relayed.empty() ? "" : rules.overlay_link),
+        input_permits(overlay.mode, overlay.port, overlay_link_name(overlay)));
     add(result.changes, foreign.changes);
     add(result.problems, foreign.problems);
   }
@@ -284,10 +292,11 @@ void NetworkReconciler::remove(const NodeNetwork& wanted) {
   State& state = *state_;
   for (const Attachment& container : wanted.containers) detach_container(container.container);
   delete_link(state.route, wanted.bridge);
-  withdraw_permits(state.netfilter, forward_permits(wanted.bridge, wanted.overlay.pool));
   Overlay overlay = wanted.overlay;
   for (OverlayMode mode : {OverlayMode::vxlan, OverlayMode::wireguard}) {
     overlay.mode = mode;
+    withdraw_permits(state.netfilter,
+                     forward_permits(wanted.bridge, overlay.pool, overlay_link_name(overlay)));
     withdraw_permits(state.netfilter, input_permits(mode, overlay.port, overlay_link_name(overlay)));
   }
   // What keeps the pool's traffic in goes last.

@@ -63,6 +63,7 @@ struct Overlay {
   bool relays = false;                 // this node is the head
   std::string underlay_link = {};      // the link that carries `underlay`; found by the address when empty
   Address underlay = {};               // this node's own end
+  bool compute_checksums = false;      // VXLAN: not left to the network card (checksums.h)
   std::optional<uint32_t> mtu = {};    // of the overlay; found from the routes to the peers when empty
   Subnet pool = {};
   Subnet subnet = {};  // this node's

@@ -34,10 +34,6 @@ net::ProbeTarget target(const net::Overlay& overlay, const net::Peer& peer, size
 Check reach_machine(const CheckInput& input, const CheckFacts& facts, size_t i) {
   const net::Peer& peer = input.wanted.overlay.peers[i];
   Check check{"reach " + peer.name};
-  if (!peer.underlay.is_v4()) {
-    check.reason = fmt::format("at {}; IPv6 isn't probed", net::to_string(peer.underlay));
-    return check;
-  }
   const net::ProbeAnswer &small = facts.small.at(i), &large = facts.large.at(i);
   if (small.time) {
     check.reason = fmt::format("{} answers within {:.1f} ms", net::to_string(peer.underlay),
@@ -84,10 +80,9 @@ Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
         "e.g. ip "
         "route replace {} via GATEWAY mtu 1400, on both nodes{}",
         input.mtu + net::overlay_overhead(overlay.mode, false), net::to_string(peer.underlay),
-        net::encrypts(overlay.mode)
-            ? ""
-            : "; or the NIC computes wrong checksums of large VXLAN packets: ethtool -K "
-              "NIC tx-udp_tnl-csum-segmentation off");
+        net::encrypts(overlay.mode) ? ""
+                                    : "; or the network card cuts large VXLAN packets wrongly: ethtool -K "
+                                      "NIC tx-udp_tnl-csum-segmentation off");
     return check;
   }
   check.verdict = Verdict::failure;
@@ -110,6 +105,37 @@ Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
 bool publishes(const net::NodeNetwork& wanted) {
   return wanted.policy && std::any_of(wanted.policy->connect.begin(), wanted.policy->connect.end(),
                                       [](const net::Connect& c) { return c.from == net::public_label; });
+}
+
+// Through VXLAN the network card may be left to compute what TCP and UDP are checked by.
+Check judge_checksums(const CheckInput& input, const CheckFacts& facts) {
+  Check check{"checksums"};
+  const std::vector<net::Peer>& peers = input.wanted.overlay.peers;
+  bool computed = input.wanted.overlay.compute_checksums;
+  auto count = [&](net::Checksums one) {
+    return std::count(facts.checksums.begin(), facts.checksums.end(), one);
+  };
+  auto wrong = std::find(facts.checksums.begin(), facts.checksums.end(), net::Checksums::wrong);
+  if (wrong != facts.checksums.end()) {
+    check.verdict = Verdict::failure;
+    check.reason = fmt::format("datagrams to {} arrive without a checksum, not with one: TCP hangs",
+                               peers.at(static_cast<size_t>(wrong - facts.checksums.begin())).name);
+    check.fix = computed
+                    ? "something on the way changes packets: ask who runs that network; an encrypted overlay "
+                      "(a cluster with --overlay auto) would show it, too"
+                    : "within half a minute this node's kernel computes them instead of the network card";
+  } else {
+    check.reason =
+        fmt::format("datagrams arrive whole at {} of {} peers", count(net::Checksums::right), peers.size());
+    if (count(net::Checksums::unknown) > 0) check.reason += " (the others' firewalls say nothing)";
+    if (computed) {
+      check.verdict = Verdict::warning;
+      check.reason += "; the kernel computes their checksums, as the network card does it wrongly";
+      check.fix =
+          "nothing has to be done; faster: a newer kernel or driver, or a cluster with --overlay auto";
+    }
+  }
+  return check;
 }
 
 // What the overlay needs of this host.
@@ -194,6 +220,7 @@ std::vector<Check> judge(const CheckInput& input, const CheckFacts& facts) {
       checks.push_back(tunnel);
     }
   }
+  if (!facts.checksums.empty()) checks.push_back(judge_checksums(input, facts));
   for (size_t i = 0; i < overlay.peers.size(); ++i)
     checks.push_back(host ? reach_machine(input, facts, i) : reach(input, facts, i));
   return checks;
@@ -216,6 +243,8 @@ CheckFacts look_up(const CheckInput& input) {
   }
   facts.small = net::probe(small, probe_limit);
   facts.large = net::probe(large, probe_limit);
+  if (input.wanted.overlay.mode == net::OverlayMode::vxlan)
+    facts.checksums = net::test_checksums(input.wanted.overlay.peers);
   if (input.wanted.overlay.mode == net::OverlayMode::wireguard) {
     net::Netlink generic(NETLINK_GENERIC);
     if (auto family = net::wireguard_family(generic))

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "net/checksums.h"
 #include "net/dns_process.h"
 #include "net/node_network.h"
 #include "net/probe.h"
@@ -40,11 +41,12 @@ struct CheckFacts {
   bool forwarding = false;
   bool bridged_rules = false;  // br_netfilter: frames between a bridge's ports go through the IP rules
   std::vector<net::ProbeAnswer> small = {}, large = {};
+  std::vector<net::Checksums> checksums = {};            // VXLAN's, per peer
   std::map<net::WireguardKey, int64_t> handshakes = {};  // seconds since the epoch
   int64_t now = 0;
 };
 
 std::vector<Check> judge(const CheckInput& input, const CheckFacts& facts);  // pure
-CheckFacts look_up(const CheckInput& input);                                 // blocks for about two seconds
+CheckFacts look_up(const CheckInput& input);                                 // blocks for about three seconds
 
 }  // namespace rayctl::ray

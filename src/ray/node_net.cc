@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "cluster/cluster_state.h"
 #include "net/address_plan.h"
+#include "net/checksums.h"
 #include "net/dns_process.h"
 #include "net/path_mtu.h"
 #include "ray/pods.h"
@@ -34,6 +35,7 @@ constexpr auto settle_time = 100ms;  // one event seldom comes alone
 constexpr auto probe_pause = 10s;    // the regular looks come less often
 constexpr size_t probed_at_once = 32;
 constexpr auto retry_interval = 1s;  // after a failure
+constexpr auto stop_interval = 1s;   // between looks whether our processes were stopped
 constexpr auto names_deadline = 10s;
 constexpr auto tunnel_deadline = 5s;
 constexpr int rest = 4;  // a look that took long is followed by a rest of so many times its duration
@@ -61,10 +63,11 @@ uint64_t first_version() {
 
 }  // namespace
 
-// Tells that a process died that the node can't do without.
+// Tells that a process died that the node can't do without, and keeps it going while it lives.
 class DeathWatch {
  public:
-  DeathWatch(asio::io_context& io, std::function<void()> died) : descriptor_(io), died_(std::move(died)) {}
+  DeathWatch(asio::io_context& io, std::string_view noun, std::function<void()> died)
+      : descriptor_(io), noun_(noun), died_(std::move(died)) {}
 
   // The process behind `fd` from now on; the same one again is no news.
   void follow(Fd fd) {
@@ -77,9 +80,15 @@ class DeathWatch {
                              died_();
                            });
   }
+  void look() {
+    if (descriptor_.is_open() && stopped_.look(descriptor_.native_handle()))
+      warn("network: the {} was stopped by somebody: it is told to go on", noun_);
+  }
 
  private:
   asio::posix::stream_descriptor descriptor_;
+  std::string_view noun_;
+  StopWatch stopped_;
   std::function<void()> died_;
 };
 
@@ -100,8 +109,9 @@ struct NodeNet::State {
         tunnel(paths.run_dir, binary),
         events(io, reconciler.event_fd()),
         timer(io),
-        dns_death(io, [this] { look_in(0ms, Why::event); }),
-        tunnel_death(io, [this] { look_in(0ms, Why::event); }) {}
+        stop_timer(io),
+        dns_death(io, "name server", [this] { look_in(0ms, Why::event); }),
+        tunnel_death(io, "tunnel", [this] { look_in(0ms, Why::event); }) {}
   ~State() { events.release(); }  // the fd is the reconciler's
 
   // --- the one look: observe, compare, change; for what is new as for what others broke ---
@@ -112,6 +122,7 @@ struct NodeNet::State {
     std::vector<std::string> told;
     net::NodeNetwork wanted = wanted_network(view, *self, own(), containers, &told);
     paths.apply(wanted.overlay.peers);
+    wanted.overlay.compute_checksums = checksums.compute();
     // One that an earlier mode of this node left would hold the port, and make its link again and again.
     if (!std::exchange(other_mode_ended, true) && *mode != net::OverlayMode::userspace) tunnel.stop();
     remember(run_dir, wanted);  // before anything is there to undo
@@ -127,6 +138,7 @@ struct NodeNet::State {
     tunnel_death.follow(tunnel.watch());
     report(why, changes);
     told.insert(told.end(), done.problems.begin(), done.problems.end());
+    if (std::string problem = checksums.problem(); !problem.empty()) told.push_back(problem);
     for (const std::string& problem : told)
       if (std::find(problems.begin(), problems.end(), problem) == problems.end())
         warn("network: {}", problem);
@@ -137,7 +149,14 @@ struct NodeNet::State {
     probe_paths(wanted.overlay);
   }
 
-  // Whether packets of full size arrive, of a few peers at a time: a sleeping tunnel is woken by it.
+  struct Ways {
+    std::vector<std::optional<uint32_t>> sizes;
+    std::vector<net::Checksums> checksums;  // VXLAN's
+    bool leaves_checksums = true;
+  };
+
+  // Whether packets arrive in full size and whole, of a few peers at a time: a sleeping tunnel is woken by
+  // it.
   void probe_paths(const net::Overlay& overlay) {
     auto now = Clock::now();
     if (overlay.mode == net::OverlayMode::host || overlay.peers.empty() || probing || now < next_probe)
@@ -145,17 +164,28 @@ struct NodeNet::State {
     probing = true;
     next_probe = now + probe_pause;
     auto asked = std::make_shared<std::vector<net::Peer>>(paths.next(overlay.peers, probed_at_once));
-    using Found = std::vector<std::optional<uint32_t>>;
-    jobs.run<Found>([asked, size = mtu] { return net::find_path_mtus(*asked, size); },
-                    [this, asked, size = mtu, alive = std::weak_ptr<bool>(alive)](std::optional<Found> found,
-                                                                                  const std::string& error) {
-                      if (alive.expired()) return;
-                      probing = false;
-                      if (!found) return warn("network: looking how large packets may be: {}", error);
-                      std::vector<std::string> lines = paths.take(*asked, *found, size);
-                      for (const std::string& line : lines) warn("network: {}", line);
-                      if (!lines.empty()) look_in(0ms, Why::wanted);
-                    });
+    bool vxlan = overlay.mode == net::OverlayMode::vxlan;
+    jobs.run<Ways>(
+        [asked, vxlan, size = mtu, link = net::overlay_link_name(overlay)] {
+          Ways ways{net::find_path_mtus(*asked, size), {}};
+          if (!vxlan) return ways;
+          ways.leaves_checksums = net::leaves_checksums(link);
+          ways.checksums = net::test_checksums(*asked);
+          return ways;
+        },
+        [this, asked, size = mtu, alive = std::weak_ptr<bool>(alive)](std::optional<Ways> found,
+                                                                      const std::string& error) {
+          if (alive.expired()) return;
+          probing = false;
+          if (!found) return warn("network: looking how packets arrive: {}", error);
+          std::vector<std::string> lines = paths.take(*asked, found->sizes, size);
+          for (const std::string& line : lines) warn("network: {}", line);
+          std::string before = checksums.problem();
+          checksums.take(*asked, found->checksums, found->leaves_checksums);
+          bool news = checksums.problem() != before;
+          if (news) next_probe = {};  // whether it is well now
+          if (news || !lines.empty()) look_in(0ms, Why::wanted);
+        });
   }
 
   void report(Why why, const std::vector<std::string>& changes) {
@@ -265,6 +295,17 @@ struct NodeNet::State {
                       });
   }
 
+  // The kernel tells nobody but its parent that a process was stopped.
+  void watch_stops() {
+    stop_timer.expires_after(stop_interval);
+    stop_timer.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;
+      dns_death.look();
+      tunnel_death.look();
+      watch_stops();
+    });
+  }
+
   // The earlier of what is due and this.
   void look_in(Clock::duration delay, Why why) {
     delay = std::max<Clock::duration>(delay, last_duration * rest);
@@ -298,7 +339,7 @@ struct NodeNet::State {
   net::DnsProcess dns;
   wg::TunnelProcess tunnel;
   asio::posix::stream_descriptor events;
-  asio::steady_timer timer;
+  asio::steady_timer timer, stop_timer;
   DeathWatch dns_death, tunnel_death;
   Why due = Why::regular;
   bool waiting = false, looked = false, other_mode_ended = false;
@@ -313,6 +354,7 @@ struct NodeNet::State {
       told_facts;  // address and key; the control stream sends them until they arrive
   uint32_t mtu = 1450;
   net::PathMtus paths;
+  net::ChecksumFinding checksums;
   bool probing = false;
   Clock::time_point next_probe = {};
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
@@ -343,6 +385,7 @@ void NodeNet::update(const cluster::ClusterView& view, const cluster::Node& self
   s.looked = true;
   s.reconciler.drain_events();  // our own doing
   s.watch();
+  s.watch_stops();
   s.check_facts();
   s.look_in(resync_interval, State::Why::regular);
 }
@@ -395,6 +438,7 @@ CheckInput NodeNet::check_input(const std::string& peer) const {
                    .dns = s.dns.status()};
   if (input.wanted.overlay.mode == net::OverlayMode::userspace) input.tunnel = s.tunnel.status();
   s.paths.apply(input.wanted.overlay.peers);
+  input.wanted.overlay.compute_checksums = s.checksums.compute();
   input.wanted.overlay.private_key = {};  // nobody who looks needs it
   if (peer.empty()) return input;
   const cluster::Node* other = cluster::find_node(s.view, peer);

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "net/address_plan.h"
 #include "net/build_network.h"
+#include "net/checksums.h"
 #include "net/dns_process.h"
 #include "net/node_network.h"
 #include "net/path_mtu.h"
@@ -170,6 +171,12 @@ int node() {
     for (const std::string& line : paths.take(asked, find_path_mtus(asked, mtu), mtu))
       std::cout << "path: " << line << "\n";
     paths.apply(node.overlay.peers);
+    if (node.overlay.mode == OverlayMode::vxlan) {
+      ChecksumFinding checksums;
+      checksums.take(asked, test_checksums(asked), leaves_checksums(overlay_link_name(node.overlay)));
+      if (!checksums.problem().empty()) std::cout << "checksums: " << checksums.problem() << "\n";
+      node.overlay.compute_checksums = checksums.compute();
+    }
     say(network.reconcile(node));
   } else if (action == "remove") {
     tunnel.stop();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two nodes behind NAT boxes of their own: neither can be called, so they talk through the head, which calls neither but is
-# called by both; each hop is encrypted, and on no wire is anything in clear.
+# called by both; each hop is encrypted, and on no wire is anything in clear. The head's own firewall forwards nothing.
 source "$(dirname "$0")/common.sh"
 source "$here/net_lab.sh"
 need tun
@@ -22,6 +22,9 @@ table ip nat {
 }
 END
 done
+in_vm 0 nft -f - <<'END'  # what 'iptables -P FORWARD DROP' makes; Docker and ufw do
+table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }
+END
 node 0 reconcile
 for i in 1 2; do UNDERLAY=198.51.100.$((i + 1)) node $i reconcile; done
 for c in c0 c1 c2; do background "serve-$c" in_c $c python3 serve.py 7000; done
@@ -48,3 +51,4 @@ in_vm 0 nft list chain inet rayctl arriving >rules
 equal "$(grep -c 'between nodes behind NAT' rules)" 2
 nodes reconcile; grep_quiet 'reconciled: 0 changes' node0.log
 nodes remove
+equal "$(in_vm 0 nft list chain ip filter FORWARD | grep -c rayctl || true)" 0
