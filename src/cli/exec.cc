@@ -62,7 +62,7 @@ Command exec_command() {
                         positional("CONTAINER", &e->container, "id or its beginning, node name, or 'head'")),
                     rest("COMMAND", e->argv, "the command and its arguments")},
       .examples = {{"rayctl exec -it head", "a shell on the head"},
-                   {"rayctl exec head python ~/ray/scripts/driver.py", "runs a script of the image"},
+                   {"rayctl exec head python scripts/driver.py", "runs a script of the image"},
                    {"rayctl exec -i head -- python - < my.py", "runs a script of yours, with its exit code"}},
       .run = [e](const Globals& globals) { return exec(globals, *e); }};
 }

@@ -23,6 +23,14 @@ up() {
 }
 healthy() { rayctl ps | grep -c '(healthy)' || true; }
 stages_of_nodes() { rayctl status --boot | sed -n '/^$/,$p' | grep -E '^[a-z0-9-]+: ' || true; }
+# MACHINE: seconds of its life, of the units' own reckoning; the supervisor doesn't wait for cloud-init's last stage
+moments() {
+  rayctl ssh "$1" 'cloud-init status --wait >/dev/null; at() { systemctl show -p "$2" --value "$1"; }
+    echo "$(at rayctl-pods InactiveExitTimestampMonotonic) $(at rayctl-node ExecMainStartTimestampMonotonic) $(at cloud-final ExecMainStartTimestampMonotonic)"' |
+    awk -v machine="$1" '{ printf "Machine-%s: boot %.1f s, install %.1f s; rayctl-node starts at %.1f s, cloud-init'\''s final stage at %.1f s\n",
+      machine, $1 / 1e6, ($2 - $1) / 1e6, $2 / 1e6, $3 / 1e6; exit !($1 > 0 && $2 < $3) }' ||
+    fail "Machine-$1: the supervisor started after cloud-init's final stage"
+}
 
 # --- up ---
 rayctl up --provider Local --namespace e2e --workers 2 --image "$IMAGE" --dry-run >plan
@@ -34,6 +42,7 @@ equal "$(grep -c Connected list)" 3 'connected machines'
 equal "$(healthy)" 3 'healthy containers'
 rayctl ps | tee ps
 stages_of_nodes
+for machine in $(grep -Eo 'Machine-[0-9]+' list | grep -Eo '[0-9]+'); do moments "$machine"; done
 rayctl exec head sh -c 'for n in ray-wk-0 ray-wk-1; do wget -qO- "http://$n.q:52365/name"; done' >names
 equal "$(sort -u names | wc -l)" 2 'workers that answer the head by name'
 head=$(cat "$(dirname "$(grep -l '"role": "head"' "$machines"/*/machine.json)")/pid")

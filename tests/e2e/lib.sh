@@ -2,6 +2,8 @@
 #   $HOST            this machine's loopback, seen from a machine
 #   start_host       a registry (HTTP, 127.0.0.1 alone) and a web server with rayctl: $REGISTRY_HERE, $REGISTRY, $BINARY_URL
 #   build_stand_in   $IMAGE: a stand-in for Ray (stand-in/Dockerfile) in that registry
+#   build_ray        $IMAGE: real Ray there, built as the guide says, from the cache of `make demo`
+#   guide …          functional/guide.py
 #   vm …             tests/e2e/vm.sh, with a state directory of this test's own; all machines end with the test
 #   stage NAME       prints how long it took since the one before
 source "$(dirname "${BASH_SOURCE[0]}")/../functional/common.sh"
@@ -40,4 +42,20 @@ build_stand_in() {
   rayctl build -t "$REGISTRY_HERE/stand-in" -f "$T/stand-in/Dockerfile" "$T/stand-in"
   rayctl push "$REGISTRY_HERE/stand-in"
   IMAGE=$REGISTRY/stand-in
+}
+
+guide() { python3 "$here/guide.py" "$@"; }
+in_cache() { RAYCTL_STATE_DIR=${RAYCTL_DEMO_CACHE:-/var/cache/rayctl/demo} PATH=$(dirname "$RAYCTL"):$PATH "$@"; }
+build_ray() {
+  local root
+  mkdir -p "${RAYCTL_DEMO_CACHE:-/var/cache/rayctl/demo}"
+  root=$("$top/images/base/make-rootfs.sh")
+  on_exit 'in_cache rayctl node stop'
+  in_cache rayctl build -t ray-base:bookworm -f "$top/images/base/Dockerfile" "$root"
+  # What isn't within reach here is replaced.
+  guide block 'Extra: a Ray container of your own' 1 |
+    sed "s|registry\.example\.com|$REGISTRY_HERE|; s|python:3.11-slim|ray-base:bookworm|; s|^rayctl build |&--ca-bundle host |" >build
+  (cd "$top" && in_cache bash -euxo pipefail "$T/build")
+  in_cache rayctl rmi "$REGISTRY_HERE/me/ray"
+  IMAGE=$REGISTRY/me/ray
 }

@@ -12,7 +12,7 @@
 # Machines see each other at 10.201.N.15 (`list`: private), the host's loopback at 10.201.255.254, and the world through
 # it. Kernel 6.1 has WireGuard, VXLAN, nftables, overlayfs, cgroup v2; wireguard-tools, iperf3, tcpdump, nftables are there.
 # VM_SIZE=2x2 (CPUs x GiB), VM_USER_DATA=FILE (instead of a login for root; then VM_USER=debian, who may sudo),
-# VM_PACKAGES='more packages'.
+# VM_IMAGE=DIRECTORY (instead of the one that `prepare` makes), VM_PACKAGES='more packages'.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PATH=$PATH:/usr/sbin:/sbin
@@ -47,6 +47,7 @@ prepare() {
 start() {
   local name=${1:-vm} image host began=$SECONDS
   image=$(prepare)
+  image=${VM_IMAGE:-$image}
   if [ ! -f "${VM_USER_DATA-}" ]; then
     printf '#cloud-config\ndisable_root: false\nssh_authorized_keys: ["%s"]\n' "$(cat "$state/key.pub")" >"$state/user-data"
   fi

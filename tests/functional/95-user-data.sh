@@ -78,6 +78,38 @@ for wrong in '.storage.files[0].mode = "0600"' '.storage.files[0].content = {}' 
   '.ignition.version = "3.5.0"' '.systemd.units[0].name = "x"' '.storage.files[0].path = "etc/x"'; do
   ! jq "$wrong" ignition | python3 "$here/ignition.py" >/dev/null 2>&1 || fail "the check lets pass: $wrong"
 done
+
+# --- Ignition itself, as Flatcar and Fedora CoreOS run it in their initrd, on a root without ours ---
+need_command ignition-validate
+ignition-validate ignition
+inside groupdel rayctl
+rm -r "$root/etc/rayctl" "$root"/etc/systemd/system/rayctl-* "$root/var/lib/rayctl"
+# Debian's build labels what it wrote for SELinux, which isn't here.
+mkdir -p "$root/run/ignition" "$root/etc/selinux/none/contexts/files"
+echo SELINUXTYPE=none >"$root/etc/selinux/config"
+: >"$root/etc/selinux/none/contexts/files/file_contexts"
+printf '#!/bin/sh\ncat >/dev/null\n' >"$root/usr/local/sbin/setfiles"
+chmod 755 "$root/usr/local/sbin/setfiles"
+cp /usr/lib/dracut/modules.d/30ignition/ignition "$root/run/ignition/program"
+cp ignition "$root/run/ignition/config"
+apply() {  # with a /proc and a /dev, as in an initrd
+  unshare --mount --pid --fork sh -euc 'mount -t proc proc "$1/proc"; mount --bind /dev "$1/dev"; cd "$1"
+    for stage in fetch disks mount files; do
+      IGNITION_CONFIG_FILE=/run/ignition/config chroot . /run/ignition/program --platform=file --stage=$stage --log-to-stdout \
+        --config-cache=/run/ignition/cache --state-file=/run/ignition/state
+    done' apply "$root" >applied || { tail -n 5 applied >&2; fail 'Ignition refuses it'; }
+}
+apply
+equal "$(cd "$root/etc" && stat -c '%a %n' rayctl/* systemd/system/rayctl-* | xargs)" \
+  '600 rayctl/node.json 700 rayctl/prepare 600 rayctl/token 644 systemd/system/rayctl-node.service 644 systemd/system/rayctl-pods.service'
+equal "$(cat "$root/etc/rayctl/token")" "$(cat token)"
+equal "$(cat "$root"/etc/systemd/system-preset/*-ignition.preset)" 'enable rayctl-node.service'
+grep_quiet '^rayctl:.*:core$' "$root/etc/group"
+equal "$(cat "$root/home/core/.ssh/authorized_keys.d/ignition")" "$key"
+inside sh /etc/rayctl/prepare && cmp "$RAYCTL" "$root/opt/bin/rayctl"
+jq '.storage.files[0].mode = "0600"' ignition >"$root/run/ignition/config"
+! (apply) 2>/dev/null || fail 'Ignition takes anything'
+
 data --output file && cmp file user-data && equal "$(stat -c %a file)" 600
 expect 2 rayctl user-data --role worker --join 10.0.0.1
 grep_quiet 'rayctl: --token-file: missing: a worker joins with a token' err

@@ -6,6 +6,8 @@ guide.py compare HEADING N FILE [WORD...]
     each line of FILE must look like one that the guide shows in that block, and each shown line must have one in FILE.
     What differs from run to run (times, addresses, ids, sizes, prices) counts as its kind. Lines that the guide shows
     and that have a WORD in them may be missing in FILE.
+guide.py within HEADING N FILE
+    FILE has a line like each that the guide shows in that block, in the same order; others may stand between them.
 """
 import os, re, sys
 
@@ -21,6 +23,7 @@ KINDS = [
     (r"Up \d+ minutes", r"Up [A-Za-z0-9 ]+?"),
     (r"\d+ minutes? ago", r"[A-Za-z0-9 ]+ ago"),
     (r"rayctl/ray\b", r"\\S+"),
+    (r"3\.14\d+", r"3\\.14\\d+"),
     (r"(?<=Machine-)\d+|(?<=machine=)\d+|^\d+(?= machines)|(?<=count=)\d+", r"\\d+"),
     (r"ray-(?:ms|wk)-\d+/\S+", r"ray-(?:ms|wk)-\\d+/\\S+"),
 ]
@@ -74,6 +77,16 @@ def compare(lines, real, optional):
     return bad
 
 
+def within(lines, real):
+    rest = iter(real)
+    for line in filter(str.strip, lines):
+        wanted = re.compile(pattern(line) + r"\s*")
+        if not any(wanted.fullmatch(l) for l in rest):
+            print(f"the guide shows: {line}\n  but no line looks like {wanted.pattern} after those before it")
+            return 1
+    return 0
+
+
 def main(argv):
     what, heading = argv[1], argv[2]
     number = int(argv[3]) if len(argv) > 3 else 1
@@ -85,6 +98,8 @@ def main(argv):
         print("\n".join(shown(block)))
     else:
         real = open(argv[4], encoding="utf-8").read().split("\n")
+        if what == "within":
+            sys.exit(within(shown(block), real))
         sys.exit(1 if compare(shown(block), real, argv[5:]) else 0)
 
 

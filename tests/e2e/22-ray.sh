@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Real Ray in virtual machines: `rayctl up` with a head and two workers, healthy, driver.py computes pi with tasks on each of
+# them, down. How long that takes without KVM is README's.
+# timeout: 3000
+source "$(dirname "$0")/lib.sh"
+start_host
+build_ray
+stage 'Ray image, built or from the cache, and pushed'
+vm prepare
+stage 'machine image (where there is none yet)'
+export XDG_CONFIG_HOME=$T/config RAYCTL_STATE_DIR=$T/state
+rayctl() { "$T/www/rayctl" "$@"; }
+machines=$T/state/local/clusters/rays
+on_exit "pgrep -f -- '-pidfile $T/state/local/' | xargs -r kill -9"
+
+rayctl up --provider Local --namespace rays --workers "${E2E_WORKERS:-2}" --size 1x3 --head-size 2x4 --image "$IMAGE" \
+  --insecure-registry "$REGISTRY" --yes --wait 40m
+stage 'up: until Ray is healthy'
+rayctl machines
+rayctl ps | tee ps
+equal "$(grep -c '(healthy)' ps)" $((1 + ${E2E_WORKERS:-2})) 'healthy containers'
+rayctl status --boot | sed -n '/^$/,$p'
+rayctl logs head
+rayctl exec head python scripts/driver.py 2>&1 | tee driver
+grep_quiet '^Pi is approximately 3\.14[0-9]+\.$' driver
+grep_quiet '^Successfully shut down Ray\.$' driver
+equal "$(grep -cE '^10\.64\.[0-9.]+ \([0-9a-f]{12}\): [1-9][0-9]* tasks$' driver)" $((1 + ${E2E_WORKERS:-2})) 'nodes with tasks'
+stage 'driver.py'
+rayctl down rays --yes
+stage 'down'
+! pgrep -f -- "-pidfile $T/state/local/" || fail 'machines are left'
+[ ! -e "$machines" ] || fail "files are left: $(find "$machines" | head)"
+show_stages
