@@ -228,7 +228,8 @@ void ControlClient::Impl::again(const std::string& reason) {
   tell_unreachable(reason);
   // It starts without the head from what it knew last.
   if (!announced && attempts >= 1 && self_in_view()) announce({});
-  auto wait = retry_delay(config.backoff, std::max(attempts, 1U), random_share());
+  auto wait =
+      retry_delay(for_cluster(config.backoff, view.nodes.size()), std::max(attempts, 1U), random_share());
   retry_timer.expires_after(wait);
   retry_timer.async_wait([weak = weak_from_this()](const boost::system::error_code& code) {
     auto self = weak.lock();

@@ -39,6 +39,16 @@ heals ip link set eth0 mtu 1400
 wait_for 2 mtu_inside 1350  # containers follow the underlay
 in_vm 0 ip link set eth0 mtu 1500
 wait_for 2 mtu_inside 1450
+# a second address, on the node's link or in a container, goes: whoever binds "the" address would take the wrong one
+in_c c0 ip addr add 10.64.0.9/26 dev eth0; in_c c0 ip addr add 192.0.2.200/32 dev eth0
+in_vm 0 ip addr add 10.64.0.77/32 dev rayctl.4242
+one_each() { [ "$(in_c c0 ip -4 -o addr show scope global | wc -l) $(in_vm 0 ip -4 -o addr show dev rayctl.4242 | wc -l)" = '1 1' ]; }
+wait_for 2 one_each
+equal "$(in_c c0 python3 send.py "$(address c1)" 7000 1000)" "$(address c0)"
+# another one on the machine's own card, even the first of it, changes nothing: packets come from the one that peers know
+ip -n vm0 addr flush dev eth0
+for a in 192.0.2.201 192.0.2.1; do ip -n vm0 addr add $a/24 dev eth0; done; ip -n vm0 route replace default via 192.0.2.254
+heals true
 
 sleep 0.5  # it looks once more, at its own changes
 lines=$(wc -l <node0.log); sleep 2

@@ -72,5 +72,10 @@ TEST_CASE("waits double up to a limit and are spread", "[backoff]") {
   CHECK(retry_delay(backoff, 4'000'000'000U, 0) == milliseconds(15000));
   CHECK(retry_delay(backoff, 0, 0) == milliseconds(250));
   CHECK(retry_delay(backoff, 3, 0.5) == milliseconds(750));
+  // A few come back at once, thousands over a while.
+  CHECK(retry_delay(for_cluster(backoff, 0), 9, 0) == milliseconds(3000));
+  CHECK(retry_delay(for_cluster(backoff, 2000), 9, 0) == milliseconds(6000));
+  CHECK(retry_delay(for_cluster(backoff, 50000), 9, 0) == milliseconds(15000));
+  CHECK(retry_delay(for_cluster({milliseconds(10), milliseconds(500)}, 3), 9, 0) == milliseconds(500));
   CHECK(retry_delay(backoff, 3, 0.999) == milliseconds(500));
 }
