@@ -252,6 +252,7 @@ TEST_CASE("a mode that can't encrypt is refused, never replaced by a plain one",
   CHECK_THROWS_WITH(choose_mode("auto", "", nothing),
                     Contains("cannot encrypt the overlay") && Contains("CONFIG_TUN"));
   CHECK_THROWS_WITH(choose_mode("wireguard", "", no_wireguard), Contains("CONFIG_WIREGUARD"));
+  CHECK_THROWS_WITH(choose_mode("vxlan", "", {true, true, false}), Contains("CONFIG_VXLAN"));
   CHECK_THROWS_WITH(choose_mode("auto", "wireguard", no_wireguard), Contains("CONFIG_WIREGUARD"));
   CHECK_THROWS_WITH(choose_mode("vxlan", "wireguard", all),
                     "cannot use overlay 'wireguard': the cluster's is 'vxlan', for all its nodes");
