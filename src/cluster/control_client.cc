@@ -11,6 +11,7 @@
 #include "cluster/cluster_state.h"
 #include "cluster/control_client_impl.h"
 #include "cluster/control_protocol.h"
+#include "net/node_network.h"
 
 namespace rayctl::cluster {
 
@@ -315,6 +316,11 @@ void ControlClient::set_facts(const NodeFacts& facts) {
   impl_->config.facts.role = MemberRole::worker;
   impl_->facts_sent = false;
   impl_->flush_soon();
+  // A stream from an address that this machine hasn't any more is dead, and would notice it late.
+  if (!impl_->ready_for_use) return;
+  std::string local = impl_->connection->local_address();
+  if (!local.empty() && !net::has_address(net::parse_address(local)))
+    impl_->connection->close("this machine has another address now");
 }
 
 }  // namespace rayctl::cluster
