@@ -198,9 +198,12 @@ int update(const Global& global, const Words& words) {
     if (auto value = arguments.number(name))
       into = static_cast<typename std::decay_t<decltype(into)>::value_type>(*value);
   };
-  set("--memory", resources.memory.limit);
-  set("--memory-swap", resources.memory.swap);
-  set("--memory-reservation", resources.memory.reservation);
+  auto set_bytes = [&](std::string_view name, std::optional<int64_t>& into) {
+    if (auto value = arguments.bytes(name)) into = value;
+  };
+  set_bytes("--memory", resources.memory.limit);
+  set_bytes("--memory-swap", resources.memory.swap);
+  set_bytes("--memory-reservation", resources.memory.reservation);
   set("--cpu-share", resources.cpu.shares);
   set("--cpu-quota", resources.cpu.quota);
   set("--cpu-period", resources.cpu.period);

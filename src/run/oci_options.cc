@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace rayctl::run::oci {
 
@@ -92,6 +93,15 @@ std::optional<int64_t> Arguments::number(std::string_view name) const {
   if (error != std::errc() || end != text.data() + text.size())
     throw UsageError("'{}': '{}' is no whole number", name, text);
   return value;
+}
+
+std::optional<int64_t> Arguments::bytes(std::string_view name) const {
+  auto found = values_.find(std::string(name));
+  if (found == values_.end()) return std::nullopt;
+  if (found->second.back() == "-1") return -1;
+  uint64_t value = parse_size(found->second.back());
+  if (value > INT64_MAX) throw UsageError("'{}': {} bytes are too many", name, value);
+  return static_cast<int64_t>(value);
 }
 
 int parse_signal(std::string_view text) {

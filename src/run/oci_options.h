@@ -27,6 +27,7 @@ class Arguments {
   std::string value(std::string_view name, std::string fallback = {}) const;  // the last one
   std::vector<std::string> all(std::string_view name) const;
   std::optional<int64_t> number(std::string_view name) const;  // UsageError when it is none
+  std::optional<int64_t> bytes(std::string_view name) const;   // "-1", "67108864", "64M", as runc takes them
   const std::vector<std::string>& positionals() const { return positionals_; }
 
  private:

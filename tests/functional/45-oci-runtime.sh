@@ -107,6 +107,8 @@ equal "$(oci ps e | wc -l)" 3
 expect 0 oci update --memory 67108864 --pids-limit 50 e
 expect 0 oci exec e cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max
 equal "$(xargs <out)" '67108864 50'
+expect 0 oci update --memory 65M e  # as runc takes it
+equal "$(oci exec e cat /sys/fs/cgroup/memory/memory.limit_in_bytes)" 68157440
 echo '{"memory":{"limit":71303168}}' | oci update -r - e
 equal "$(oci exec e cat /sys/fs/cgroup/memory/memory.limit_in_bytes)" 71303168
 

@@ -46,6 +46,18 @@ TEST_CASE("wrong lines are usage errors") {
                   UsageError);
 }
 
+TEST_CASE("sizes of memory are taken with and without a unit") {
+  const Grammar update{.values = {"--memory"}};
+  auto bytes = [&](std::string text) {
+    return Arguments(update, "update", {"id", "--memory", std::move(text)}).bytes("--memory");
+  };
+  CHECK(bytes("-1") == -1);
+  CHECK(bytes("67108864") == 67108864);
+  CHECK(bytes("64M") == 67108864);
+  CHECK_THROWS_AS(bytes("64X"), Error);
+  CHECK_FALSE(Arguments(update, "update", {"id"}).bytes("--memory"));
+}
+
 TEST_CASE("signals by name and number") {
   CHECK(parse_signal("15") == SIGTERM);
   CHECK(parse_signal("TERM") == SIGTERM);
