@@ -142,6 +142,11 @@ std::map<std::string, std::string> read_secrets(const std::vector<std::string>& 
 void check_options(const Options& options) {
   if (options.network != "default" && options.network != "none" && options.network != "host")
     throw UsageError("--network is default, none or host, not '{}'", options.network);
+  if (options.context == "-")
+    throw UsageError("the build context can't come from stdin: unpack it and name the directory");
+  if (options.context.find("://") != std::string::npos || options.context.starts_with("git@"))
+    throw UsageError("the build context '{}' is an address: clone or unpack it and name the directory",
+                     options.context);
   struct stat info;
   if (stat(options.context.c_str(), &info) < 0)
     throw SysError(errno, "cannot read the build context '{}'", options.context);

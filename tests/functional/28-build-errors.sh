@@ -58,6 +58,7 @@ expect 1 rayctl build -t half ctx; grep_quiet '^    one$' "$T/err"  # not cached
 expect 2 rayctl build ctx --compression lzma; expect 2 rayctl build; expect 2 rayctl build ctx -o tar:x
 grep_quiet "^rayctl: unknown output 'tar:x': it must be oci:DIR or oci-archive:FILE$" "$T/err"
 expect 2 rayctl build ctx --build-arg =x
+for context in - https://h/r.git; do expect 2 rayctl build "$context"; grep_quiet 'name the directory' "$T/err"; done
 SOURCE_DATE_EPOCH=now expect 2 rayctl build ctx
 grep_quiet "^rayctl: SOURCE_DATE_EPOCH is 'now': it must be a number of seconds since 1970$" "$T/err"
 line 'ARG USED' 'COPY a /a'; expect 0 rayctl build ctx --build-arg USED=1 --build-arg UNUSED=2
