@@ -93,7 +93,7 @@ Source ByteQueue::source() {
       position->at = 0;
     }
     size_t n = std::min(out.size(), position->block.size() - position->at);
-    std::memcpy(out.data(), position->block.data() + position->at, n);
+    std::copy_n(position->block.begin() + static_cast<ptrdiff_t>(position->at), n, out.begin());
     position->at += n;
     return n;
   };
