@@ -55,7 +55,8 @@ const Entry& entry(const std::string& name) {
 }  // namespace
 
 ProviderError Provider::too_large(const MachineWant& want) const {
-  return ProviderError(FailureKind::too_large, "let the machine fetch it",
+  return ProviderError(FailureKind::too_large,
+                       "fewer or shorter ssh keys, labels and registries make it shorter",
                        "cannot boot '{}': its user-data is {} bytes long, and {} takes {}",
                        printable(want.key), want.user_data.size(), name(), user_data_limit());
 }

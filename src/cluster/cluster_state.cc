@@ -14,6 +14,7 @@ namespace {
 constexpr size_t max_cluster_file = 1 << 20;
 // A setting: the count of workers that the head's own configuration named last.
 constexpr const char* workers_at_start = "workers-at-start";
+constexpr const char* image_at_start = "image-at-start";
 
 std::string cluster_file(const std::string& directory) {
   return join(directory, "cluster.json");
@@ -67,6 +68,7 @@ std::unique_ptr<ClusterState> ClusterState::open(const Paths& paths, Cluster wan
       throw Error("cannot create a cluster with prefix '{}': node names are DNS labels of a-z, 0-9 and '-'",
                   wanted.prefix);
     wanted.settings[workers_at_start] = std::to_string(wanted.workers);
+    if (!wanted.image.empty()) wanted.settings[image_at_start] = wanted.image;
     wanted.id = claim ? claim->cluster : hex(random_bytes(8));
     wanted.created = now.wall;
     node_addresses(wanted, 1);  // a pool that can't hold a worker is an error now
@@ -112,9 +114,9 @@ void ClusterState::adopt(const Cluster& wanted) {
   if (wanted.node_prefix != 0)
     keep_same("node prefix length", std::to_string(cluster.node_prefix), std::to_string(wanted.node_prefix));
   std::string before = to_json(cluster).dump();
-  if (!wanted.image.empty()) cluster.image = wanted.image;
-  // A node's own file still has the count that the cluster was made with, when operators have changed it
-  // since.
+  // A node's own file still has what the cluster was made with, when operators have changed it since.
+  if (!wanted.image.empty() && std::exchange(cluster.settings[image_at_start], wanted.image) != wanted.image)
+    cluster.image = wanted.image;
   std::string count = std::to_string(wanted.workers);
   if (wanted.workers != 0 && std::exchange(cluster.settings[workers_at_start], count) != count)
     cluster.workers = wanted.workers;

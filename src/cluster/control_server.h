@@ -30,7 +30,8 @@ struct ServerConfig {
 
 // Callbacks come from the io_context's thread, never from within a call of the server.
 struct ServerCallbacks {
-  // Nodes joined, left or changed (also the head's own record); the same shape as ControlClient's.
+  // Nodes joined, left or changed (also the head's own record), or what the cluster is did (then perhaps
+  // none); the same shape as ControlClient's.
   std::function<void(const ClusterView& view, const std::set<std::string>& changed)> on_view = {};
   // A node's latest report (its own JSON, at most 64 KiB).
   std::function<void(const std::string& node_id, const Json& report)> on_report = {};

@@ -35,6 +35,7 @@ ControlServer::Impl::Impl(asio::io_context& io, ClusterState& state, RequestTabl
       durable_timer(io),
       accept_timer(io) {
   view.cluster = state.cluster();
+  seen_cluster = state.members().cluster_version();
   view.epoch = state.epoch();
   view.version = state.members().version();
   for (const auto& [id, node] : state.members().nodes())

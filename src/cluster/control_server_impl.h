@@ -95,6 +95,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   std::vector<std::function<void()>> after_commit;
   std::set<std::string> unpublished;  // ids that changed since the last publish
   ClusterView view;
+  uint64_t seen_cluster = 0;  // the version of `view.cluster`
   struct Encoded {
     std::string text;
     uint64_t to;

@@ -11,6 +11,7 @@ namespace rayctl::cluster {
 namespace {
 
 constexpr size_t max_report = 64 << 10;
+constexpr size_t longest_image_name = 1024;
 constexpr size_t page_size = 128 << 10;
 
 nlohmann::json shown(const TokenRecord& record, WallTime now) {
@@ -105,18 +106,28 @@ void ControlServer::Impl::register_requests() {
        when_durable(self, channel, nlohmann::json::object());
      });
 
-  // How many workers make it whole, as machines come and go.
+  // How many workers make it whole, as machines come and go; and the image of nodes that run their own Ray.
+  // Says which image it replaced, if it did.
   on("cluster.set", Access::operate,
      [when_durable](Impl& self, const Request& request, const ChannelPtr& channel) {
        Cluster cluster = self.state.cluster();
        auto workers = static_cast<uint32_t>(std::min<uint64_t>(request.body.at("workers").size(), 1000000));
-       if (workers != cluster.workers) {
-         info("{} workers make the cluster whole, says {}", workers, request.peer.label);
-         cluster.workers = workers;
+       std::string image = request.body.string_or("image", "");
+       if (image.size() > longest_image_name)
+         throw Error("{}.image: it is longer than {} bytes", request.body.path(), longest_image_name);
+       nlohmann::json answer = nlohmann::json::object();
+       bool more = workers != cluster.workers, other = !image.empty() && image != cluster.image;
+       if (more) info("{} workers make the cluster whole, says {}", workers, request.peer.label);
+       if (other) {
+         info("the image is '{}' from now on, says {}", printable(image), request.peer.label);
+         answer["image_before"] = std::exchange(cluster.image, image);
+       }
+       cluster.workers = workers;
+       if (more || other) {
          self.state.change_cluster(cluster);
          self.schedule_publish();
        }
-       when_durable(self, channel, nlohmann::json::object());
+       when_durable(self, channel, answer);
      });
 
   on("token.create", Access::admin, [](Impl& self, const Request& request, const ChannelPtr& channel) {

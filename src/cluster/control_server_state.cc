@@ -74,7 +74,10 @@ void ControlServer::Impl::publish() {
   for (const auto& [id, session] : nodes)
     if (session->sent_version != view.version) behind.push_back(session);
   for (const SessionPtr& session : behind) push(session);
-  if (!changed.empty() && callbacks.on_view) callbacks.on_view(view, changed);
+  // Settings, policy and image are the cluster's: the head's own node follows them too.
+  uint64_t cluster = state.members().cluster_version();
+  bool cluster_changed = std::exchange(seen_cluster, cluster) != cluster;
+  if ((!changed.empty() || cluster_changed) && callbacks.on_view) callbacks.on_view(view, changed);
 }
 
 // Sends what the node lacks, as long as it reads: the state is versioned, so a slow node misses nothing by

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <unistd.h>
 
 #include <memory>
 
@@ -9,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/io.h"
+#include "base/version.h"
 #include "cloud/local_plan.h"
 #include "fleet/delivery.h"
 
@@ -26,6 +28,14 @@ std::string hash_of(const std::string& file) {
   std::string digest(32, '\0');
   EVP_DigestFinal_ex(context.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr);
   return hex(digest);
+}
+
+// Of the program that runs, with a '/' at the end.
+std::string own_directory() {
+  std::string path(4096, '\0');
+  path.resize(static_cast<size_t>(
+      check(readlink("/proc/self/exe", path.data(), path.size()), "cannot find out where this program is")));
+  return path.substr(0, path.rfind('/') + 1);
 }
 
 }  // namespace
@@ -47,6 +57,43 @@ std::string binary_arch(const std::string& file) {
   if (machine == 62) return "x86_64";
   if (machine == 183) return "aarch64";
   throw Error("cannot use '{}' as the machines' rayctl: it is for an unknown processor ({})", file, machine);
+}
+
+void choose_binary(Settings& settings, const std::vector<Wish>& machines, Clouds& clouds) {
+  if (!settings.binary_url.empty()) return;
+  Catalog catalog = clouds.catalog();
+  std::string arch, first;
+  for (const Wish& machine : machines) {
+    if (machine.provider == "Local" && !settings.binary.empty())
+      throw UsageError(
+          "--binary: machines of the provider Local run this very program (run the other one instead)");
+    for (const cloud::Size& size : catalog.sizes(machine.provider, machine.region)) {
+      if (machine.sizes.empty() || size.name != machine.sizes.front()) continue;
+      if (!arch.empty() && size.arch != arch)
+        throw Error(
+            "{} has {} processors, and {} has {} (all machines of a cluster must be of one kind: one image "
+            "and one rayctl serve them)",
+            size.name, size.arch, first, arch);
+      arch = size.arch;
+      first = size.name;
+    }
+  }
+  if (arch.empty()) return;
+  std::string is = binary_arch(binary_file(settings));
+  if (is == arch) return;
+  if (!settings.binary.empty())
+    throw Error("{} has {} processors, and '{}' is for {} (name the one that fits: --binary FILE)", first,
+                arch, settings.binary, is);
+  std::string beside = fmt::format("rayctl-{}-linux-{}", version(), arch);
+  std::string file = own_directory() + beside;
+  if (!exists(file))
+    throw Error(
+        "{} has {} processors, and this rayctl is for {} (put {} beside it, which make dist makes, or "
+        "name one: --binary FILE)",
+        first, arch, is, beside);
+  if (std::string found = binary_arch(file); found != arch)
+    throw Error("cannot use '{}': it is for {}", file, found);
+  settings.binary = file;
 }
 
 cloud::BinarySource binary_source(const Settings& settings) {

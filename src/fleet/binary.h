@@ -2,9 +2,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cloud/user_data.h"
+#include "fleet/clouds.h"
 #include "fleet/settings.h"
+#include "fleet/wish.h"
 
 namespace rayctl::fleet {
 
@@ -12,6 +15,11 @@ namespace rayctl::fleet {
 std::string binary_file(const Settings& settings);
 // "x86_64", "aarch64": what an ELF file is for.
 std::string binary_arch(const std::string& file);
+
+// Sees to it that binary_file() is for the processor of these machines: where nobody named one and this
+// program isn't, settings.binary becomes the file beside it that `make dist` makes,
+// rayctl-VERSION-linux-ARCH. An Error says what is missing, or that the machines aren't of one kind.
+void choose_binary(Settings& settings, const std::vector<Wish>& machines, Clouds& clouds);
 
 // URL and hash as the settings have them; without a URL the hash of binary_file(), and no URL.
 cloud::BinarySource binary_source(const Settings& settings);

@@ -91,23 +91,21 @@ std::optional<double> Clouds::price(const std::string& name, const std::string& 
 }
 
 void Clouds::verify_sizes(std::vector<Wish>& wishes) {
-  std::map<std::tuple<std::string, std::string, std::string>, cloud::Size> looked_up;
   for (Wish& wish : wishes) {
     if (!wish.fitting.empty() || wish.sizes.empty()) continue;  // from the table
     const std::vector<cloud::Size>& table = sizes(wish.provider, wish.region);
     const std::string& name = wish.sizes.front();
-    if (std::any_of(table.begin(), table.end(), [&](const cloud::Size& s) { return s.name == name; }))
-      continue;
-    auto key = std::tuple(wish.provider, wish.region, name);
-    auto found = looked_up.find(key);
-    try {
-      if (found == looked_up.end())
-        found = looked_up.emplace(key, provider(wish.provider).size(wish.region, name)).first;
-    } catch (Error& e) {
-      if (std::string at = to_string(wish.at); !at.empty()) e.prefix("{}", at);
-      throw;
-    }
-    if (!wish.price_hour) wish.price_hour = price_of({found->second}, name, wish.spot);
+    bool known =
+        std::any_of(table.begin(), table.end(), [&](const cloud::Size& s) { return s.name == name; });
+    if (!known) try {
+        cloud::Size found = provider(wish.provider).size(wish.region, name);
+        std::lock_guard lock(mutex_);
+        tables_.at({wish.provider, wish.region}).push_back(std::move(found));
+      } catch (Error& e) {
+        if (std::string at = to_string(wish.at); !at.empty()) e.prefix("{}", at);
+        throw;
+      }
+    if (!wish.price_hour) wish.price_hour = price(wish.provider, wish.region, name, wish.spot);
   }
 }
 

@@ -36,7 +36,7 @@ class Clouds {
   std::optional<double> price(const std::string& provider, const std::string& region, const std::string& size,
                               bool spot);
   // Sizes that the table doesn't know are looked up in the cloud: an error with the nearest name for one that
-  // isn't there. Fills in prices where the cloud tells.
+  // isn't there, and an entry of the table from then on. Fills in prices where the cloud tells.
   void verify_sizes(std::vector<Wish>& wishes);
 
  private:

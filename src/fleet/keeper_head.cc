@@ -206,7 +206,7 @@ void Keeper::Impl::take_containers(const Json& ps) {
   for (const MachineRecord& r : ledger.data().machines)
     if (r.phase == Phase::booted && !r.node_name.empty()) by_node[r.node_name] = &r;
   std::vector<ContainerView> list;
-  bool fresh = false, asked = false;
+  bool fresh = false, asked = false, old = false;
   for (const Json& item : ps.at("containers").items()) {
     ContainerView c;
     c.id = item.at("id").string();
@@ -217,6 +217,7 @@ void Keeper::Impl::take_containers(const Json& ps) {
     c.address = item.string_or("address", "");
     c.mac = item.string_or("mac", "");
     c.status = item.string_or("state", "");
+    old = old || (c.image == image_before && item.string_or("name", "") == "ray");
     if (!current->deployment.containers.empty()) {
       std::string key = c.node + "/" + item.string_or("name", "");
       if (placed.count(key) == 0 && !std::exchange(asked, true)) ask_placed();
@@ -237,6 +238,7 @@ void Keeper::Impl::take_containers(const Json& ps) {
   std::sort(list.begin(), list.end(),
             [](const ContainerView& a, const ContainerView& b) { return a.number < b.number; });
   containers = std::move(list);
+  if (!old) image_before.clear();
   if (fresh) ledger.commit();
 }
 
@@ -260,7 +262,8 @@ void Keeper::Impl::tell_head() {
                                    {"identity_token", login.identity_token},
                                    {"ca", ca}});
   }
-  head->request("cluster.set", {{"workers", wanted_workers()}});
+  Json answer = head->request("cluster.set", {{"workers", wanted_workers()}, {"image", s.image}});
+  image_before = answer.string_or("image_before", "");
   if (!current->deployment.containers.empty())
     head->request("deployment.set", {{"deployment", stitch::to_json(current->deployment)}},
                   std::chrono::seconds(60));

@@ -109,6 +109,7 @@ struct Keeper::Impl {
   std::vector<ContainerView> containers;
   std::map<std::string, ContainerView> placed;  // what the deployment says of them, by NODE/NAME
   std::string head_trouble;                     // why it doesn't answer
+  std::string image_before;  // that a changed one replaces; empty: no container of it is left
   struct Mark {
     Stage stage;
     WallTime since;

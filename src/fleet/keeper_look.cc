@@ -150,7 +150,7 @@ ClusterLook Keeper::Impl::make_look() {
     return look;
   }
   bool whole = wanted > 0 && plan.empty() && there == wanted && well == wanted && head_trouble.empty() &&
-               error.empty();
+               error.empty() && image_before.empty();
   if (wishes.blocked) {
     look.progress = Progress::blocked;
     look.missing = *wishes.blocked;
@@ -164,6 +164,8 @@ ClusterLook Keeper::Impl::make_look() {
     look.progress = was_healthy ? Progress::degraded : there == 0 ? Progress::starting : Progress::waiting;
     look.missing = fmt::format("{} of {} machines are healthy", well, wanted);
     for (const auto& [stage, count] : stages) look.missing += fmt::format("; {} {}", count, stage);
+    if (!image_before.empty())
+      look.missing += fmt::format("; containers of {} are being replaced", image_before);
     if (!error.empty()) look.missing += "; " + error;
   }
   return look;

@@ -159,6 +159,8 @@ std::string plan_text(const PlanPaper& paper) {
   if (!cells.empty()) text += align(cells);
   if (plan.head_changes)
     text += "  The head is replaced, and every worker with it: the cluster starts anew.\n";
+  if (paper.replaces_containers)
+    text += "  The image changes: containers on machines that stay are ended and made anew.\n";
   cells.clear();
   for (const PlanSetting& setting : paper.settings) cells.push_back({setting.name, setting.value});
   if (!cells.empty()) text += align(cells);
@@ -205,6 +207,7 @@ nlohmann::json plan_json(const PlanPaper& paper) {
           {"terminate", machines(paper.plan.terminate)},
           {"keep", machines(paper.plan.keep)},
           {"head_changes", paper.plan.head_changes},
+          {"replaces_containers", paper.replaces_containers},
           {"warnings", paper.plan.remarks},
           {"settings", std::move(settings)},
           {"price", {{"per_hour", after.per_hour}, {"unknown", after.unknown}}}};

@@ -20,6 +20,7 @@ struct PlanPaper {
   Plan plan;
   std::vector<MachineRecord> records;
   std::vector<PlanSetting> settings;  // as they are, defaults too
+  bool replaces_containers = false;   // on machines that stay
 };
 
 // Machines that don't differ share a line. Ends with the price an hour, now and afterwards.

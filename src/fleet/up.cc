@@ -35,11 +35,16 @@ std::string join_words(const std::vector<std::string>& words) {
   return text;
 }
 
+std::string image_for(const stitch::Deployment& deployment, const Settings& settings) {
+  return image_of(deployment).empty() ? settings.image : image_of(deployment);
+}
+
 // What the user didn't say is shown too: that is how they learn what they could say.
 std::vector<PlanSetting> settings_of(const stitch::Deployment& deployment, const Settings& s,
-                                     const std::vector<Wish>& wishes, Clouds& clouds) {
+                                     const std::vector<Wish>& wishes, Clouds& clouds,
+                                     const std::string& image_before) {
   std::vector<PlanSetting> list;
-  std::string image = image_of(deployment).empty() ? s.image : image_of(deployment);
+  std::string image = (image_before.empty() ? "" : image_before + " -> ") + image_for(deployment, s);
   list.push_back({"image", image + (deployment.containers.empty()
                                         ? ""
                                         : fmt::format(" ({} containers)", deployment.containers.size()))});
@@ -62,24 +67,6 @@ std::vector<PlanSetting> settings_of(const stitch::Deployment& deployment, const
   if (deployment.max_price > 0)
     list.push_back({"MaxPrice", dollars(deployment.max_price) + "/h for each machine"});
   return list;
-}
-
-void check_binary(const UpWish& wish, const std::vector<Wish>& machines, Clouds& clouds) {
-  if (!wish.settings.binary_url.empty()) return;
-  for (const Wish& machine : machines)
-    if (machine.provider == "Local" && !wish.settings.binary.empty())
-      throw UsageError(
-          "--binary: machines of the provider Local run this very program (run the other one instead)");
-  std::string arch = binary_arch(binary_file(wish.settings));
-  Catalog catalog = clouds.catalog();
-  for (const Wish& machine : machines)
-    for (const cloud::Size& size : catalog.sizes(machine.provider, machine.region))
-      if (!machine.sizes.empty() && size.name == machine.sizes.front() && size.arch != arch)
-        throw Error(
-            "{} has {} processors, and this rayctl is for {} (name one that fits: --binary FILE; all "
-            "machines of a "
-            "cluster must be of one kind)",
-            size.name, size.arch, arch);
 }
 
 std::string lines_after(const UpWish& wish, const std::string& name) {
@@ -176,13 +163,12 @@ void save_context(const ClusterLook& look, uint16_t port) {
 
 }  // namespace
 
-PlanPaper plan_paper(const std::string& name, const stitch::Deployment& deployment, const Settings& settings,
+PlanPaper plan_paper(const std::string& name, const stitch::Deployment& deployment, Settings& settings,
                      Clouds& clouds) {
   PlanPaper paper;
   paper.name = name;
   Wishes wishes = wishes_of(deployment, clouds.catalog());
   clouds.verify_sizes(wishes.machines);
-  paper.settings = settings_of(deployment, settings, wishes.machines, clouds);
   Home home = home_of(name);
   LedgerData data = read_ledger(home).value_or(LedgerData{});
   Regions regions(data.places.begin(), data.places.end());
@@ -195,6 +181,14 @@ PlanPaper plan_paper(const std::string& name, const stitch::Deployment& deployme
     for (const MachineView& m : parse_look(Json::parse(*text, home.view())).machines)
       if (m.stage == Stage::healthy) healthy.insert(m.record.number);
   paper.plan = make_plan(wishes, data.machines, healthy);
+  std::string image_before;
+  if (auto before = read_order(home); before && !paper.plan.keep.empty()) {
+    image_before = image_for(before->deployment, before->settings);
+    if (image_before == image_for(deployment, settings)) image_before.clear();
+  }
+  paper.replaces_containers = !image_before.empty();
+  choose_binary(settings, paper.plan.boot, clouds);
+  paper.settings = settings_of(deployment, settings, wishes.machines, clouds, image_before);
   paper.records = std::move(data.machines);
   if (!seen.foreign.empty()) {
     std::string text = fmt::format("{} machines with this namespace belong to another rayctl ({}, …)",
@@ -233,7 +227,6 @@ int up(const Paths& paths, const UpWish& asked) {
   {
     Clouds clouds(wish.settings, nullptr);
     paper = plan_paper(name, wish.deployment, wish.settings, clouds);
-    check_binary(wish, paper.plan.boot, clouds);
   }
   if (wish.form == Form::json && wish.dry_run)
     fmt::print("{}\n", plan_json(paper).dump(2));
@@ -243,7 +236,7 @@ int up(const Paths& paths, const UpWish& asked) {
   if (wish.dry_run) return 0;
   bool blocked = paper.plan.empty() && paper.plan.keep.empty();
   if (blocked) throw Error("cannot boot '{}': {}", name, join_words(paper.plan.remarks));
-  if (!paper.plan.empty() && wish.answer == Answer::ask &&
+  if ((!paper.plan.empty() || paper.replaces_containers) && wish.answer == Answer::ask &&
       !confirm(fmt::format("Carry out this plan for {}?", name),
                "say yes beforehand: --yes; only look: --dry-run")) {
     fmt::print(stderr, "Nothing was changed.\n");
@@ -292,7 +285,7 @@ int run(const Paths& paths, const UpWish& asked) {
   Wishes wishes = wishes_of(wish.deployment, clouds.catalog());
   for (const std::string& remark : wishes.remarks) warn("{}", remark);
   if (wishes.blocked) warn("{}", *wishes.blocked);
-  check_binary(wish, wishes.machines, clouds);
+  choose_binary(wish.settings, wishes.machines, clouds);
   send_order(paths, name,
              {.kind = Order::Kind::keep, .deployment = wish.deployment, .settings = wish.settings});
   return 0;

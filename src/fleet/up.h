@@ -42,8 +42,9 @@ struct DownWish {
 };
 int down(const Paths& paths, const DownWish& wish);
 
-// What `up` shows before it acts: reads the clouds, changes nothing.
-PlanPaper plan_paper(const std::string& name, const stitch::Deployment& deployment, const Settings& settings,
+// What `up` shows before it acts: reads the clouds, changes nothing there. Adds to the settings what
+// choose_binary() finds.
+PlanPaper plan_paper(const std::string& name, const stitch::Deployment& deployment, Settings& settings,
                      Clouds& clouds);
 
 // Asks on the terminal; UsageError when there is none ("--yes").

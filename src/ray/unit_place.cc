@@ -38,12 +38,17 @@ void take_variables(RayNode& ray, const std::map<std::string, std::string>& env)
 
 }  // namespace
 
+std::string own_image(const NodeConfig& config, const cluster::ClusterView& view, const cluster::Node& self) {
+  bool own = self.role == cluster::MemberRole::worker && !config.image.empty();
+  return own ? config.image : view.cluster.image;
+}
+
 UnitPlace unit_place(const NodeConfig& config, const cluster::ClusterView& view, const cluster::Node& self,
                      const std::optional<Assigned>& assigned) {
   UnitPlace place;
   place.config = config;
   place.node_name = self.name;
-  place.image = config.image.empty() ? view.cluster.image : config.image;
+  place.image = own_image(config, view, self);
   place.cgroup = "/rayctl/" + self.id.substr(0, 12);
   RayNode& ray = place.ray;
   ray.role = self.role;

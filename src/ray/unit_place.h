@@ -16,4 +16,8 @@ namespace rayctl::ray {
 UnitPlace unit_place(const NodeConfig& config, const cluster::ClusterView& view, const cluster::Node& self,
                      const std::optional<Assigned>& assigned);
 
+// The image of a node's own Ray. The head's own file has the one that the cluster was made with: the
+// cluster's counts.
+std::string own_image(const NodeConfig& config, const cluster::ClusterView& view, const cluster::Node& self);
+
 }  // namespace rayctl::ray

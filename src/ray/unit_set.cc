@@ -15,6 +15,7 @@
 #include "net/address_plan.h"
 #include "ray/host_facts.h"
 #include "ray/unit_adopt.h"
+#include "ray/unit_place.h"
 
 namespace rayctl::ray {
 
@@ -117,6 +118,11 @@ void UnitSet::begin(const cluster::ClusterView& view, const cluster::Node& self,
 void UnitSet::view_changed(const cluster::ClusterView& view) {
   view_ = view;
   for (auto& [id, unit] : units_) unit.unit->view_changed(view);
+  // Its own Ray has another image: it ends, and apply() makes it anew.
+  auto own = units_.find("");
+  if (own == units_.end() || own->second.image == own_image(host_.config, view, self_)) return;
+  retire("");
+  tell();
 }
 
 void UnitSet::assign(const Assignment& assignment) {
@@ -175,6 +181,7 @@ void UnitSet::add(const std::string& id, const std::optional<Assigned>& assigned
   if (self_.role == cluster::MemberRole::head) host.on_head_start = host_.on_head_start;
   Unit& unit = units_[id];
   unit.assigned = assigned;
+  if (!assigned) unit.image = own_image(host_.config, view_, self_);
   unit.unit = std::make_unique<RayUnit>(std::move(host));
   unit.unit->begin(view_, self_, ray_token_);
 }

@@ -60,6 +60,7 @@ class UnitSet {
   struct Unit {
     std::unique_ptr<RayUnit> unit;
     std::optional<Assigned> assigned;
+    std::string image;  // of this node's own Ray
     bool retiring = false;
   };
 

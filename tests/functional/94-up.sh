@@ -98,6 +98,31 @@ expect 2 up 0; grep_quiet 'at least 1' err
 expect 1 env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY "$RAYCTL" up "${amazon[@]}" --namespace other --dry-run
 grep_quiet 'AWS_ACCESS_KEY_ID' err
 
+# --- Arm: the file of `make dist` beside this program, or the one that is named; one kind for all machines ---
+mkdir dist; cp "$RAYCTL" dist/rayctl
+arm() { dist/rayctl up --provider Amazon --region us-east-1 --image x --endpoint "$E" --namespace arm --size m6g.large "$@"; }
+other=rayctl-$(rayctl version | awk 'NR == 1 { print $2 }')-linux-aarch64
+expect 1 arm --dry-run
+grep_quiet "m6g\.large has aarch64 processors, and this rayctl is for x86_64 \(put $other beside it" err
+cp "$RAYCTL" dist/$other; printf '\267' | dd of=dist/$other bs=1 seek=18 conv=notrunc status=none  # EM_AARCH64
+echo >>dist/$other
+expect 0 arm --dry-run; grep_quiet "^  rayctl +$T/dist/$other$" out
+expect 1 arm --dry-run --binary "$RAYCTL"; grep_quiet "'$RAYCTL' is for x86_64 \(name the one that fits: --binary FILE" err
+expect 1 arm --head-size m6i.large --dry-run; grep_quiet 'all machines of a cluster must be of one kind' err
+expect 1 up 1 --namespace arm --binary dist/$other --dry-run; grep_quiet 'm6i\.large has x86_64 processors' err
+expect 1 arm --machine-image "$image" --yes --wait 5s; grep_quiet "$image.* is for x86_64" err
+arm_image=$(boto "sorted(i['ImageId'] for i in ec2.describe_images(Owners=['amazon'])['Images'] if i['Architecture'] == 'arm64')[0]")
+expect 1 arm --machine-image "$arm_image" --yes --wait 5s
+head=$(rayctl machines arm -o json | jq -r '.[0].machines[] | select(.role == "Master" and .phase == "booted") | .id')
+user_data "$head" >head; grep_quiet "$(sha256sum <dist/$other | cut -d' ' -f1)" head
+expect 0 rayctl down arm --yes
+
+# --- user-data beyond the cloud's limit: nothing is booted ---
+for i in $(seq 40); do printf 'ssh-ed25519 AAAA%s key-%s\n' "$(head -c 450 /dev/zero | tr '\0' a)" "$i" >"long-$i.pub"; done
+expect 1 up 1 --namespace long $(printf -- '--ssh-key long-%s.pub ' $(seq 40)) --yes --wait 20s
+grep_quiet 'its user-data is [0-9]+ bytes long, and Amazon takes 16384 \(fewer or shorter' err
+rayctl down long --yes >/dev/null
+
 # --- a spec as JSON: ranges, MaxPrice; nothing without a Worker ---
 cat >d.json <<J
 {"namespace": "json", "max_price": 0.15, "admin_acl": ["10.0.0.0/8"],

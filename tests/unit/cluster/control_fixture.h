@@ -46,6 +46,7 @@ struct TestHead {
   std::vector<std::pair<std::string, std::string>> reports = {};
   uint16_t port = 0;
   MembershipTimes times = {};
+  int views = 0;
 
   void start(ServerConfig config = {}) {
     state = ClusterState::open(paths, test_cluster(), {.underlay = "127.0.0.1"}, times, current_time());
@@ -53,6 +54,7 @@ struct TestHead {
     config.listen_port = port;
     if (config.batch == ServerConfig{}.batch) config.batch = std::chrono::milliseconds(20);
     ServerCallbacks callbacks;
+    callbacks.on_view = [this](const ClusterView&, const std::set<std::string>&) { ++views; };
     callbacks.on_report = [this](const std::string& id, const Json& report) {
       reports.emplace_back(id, report.raw().dump());
     };

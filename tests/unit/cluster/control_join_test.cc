@@ -210,3 +210,28 @@ TEST_CASE("state directories of the other kind are refused", "[control]") {
   CHECK_THROWS_WITH(ClusterState::open(cluster.paths("head"), other, {}, {}, current_time()),
                     Contains("cannot change the cluster's pool from '10.64.0.0/12' to '10.80.0.0/12'"));
 }
+
+TEST_CASE("what changes of the cluster alone is a change of the head's view, too", "[control]") {
+  TestCluster cluster;
+  cluster.head.start();
+  auto a = cluster.node("a");
+  a->start(cluster.head, cluster.head.token());
+  REQUIRE(cluster.until([&] { return a->views > 0 && cluster.head.server->view().nodes.size() == 2; }));
+  int before = cluster.head.views;
+  cluster.head.server->set_setting("color", "green");
+  REQUIRE(cluster.until([&] { return a->client->view().cluster.settings.count("color") == 1; }));
+  REQUIRE(cluster.until([&] { return cluster.head.views > before; }));
+  // An image that operators changed survives a start with the one that the cluster was made with.
+  Cluster changed = cluster.head.state->cluster();
+  changed.image = "other";
+  cluster.head.state->change_cluster(changed);
+  cluster.head.stop();
+  cluster.head.start();
+  CHECK(cluster.head.state->cluster().image == "other");
+  cluster.head.stop();
+  Cluster third = test_cluster();
+  third.image = "third";
+  CHECK(ClusterState::open(cluster.paths("head"), third, {.underlay = "127.0.0.1"}, {}, current_time())
+            ->cluster()
+            .image == "third");
+}
