@@ -60,7 +60,9 @@ equal "$(guide block 'End it')" 'rayctl down ray-1'
 printf 'y\n' | script -qec "$(guide block 'End it')" /dev/null >down || { cat down; fail 'down'; }
 grep_quiet 'Cluster ray-1 is gone, and nothing of it is left\. It cost \$' down
 
-# --- extra: line 4 is the image's ---
+# --- extra: what is built is there; line 4 is the image's ---
+file=$(guide block 'Extra: a Ray container of your own' 1 | sed -nE 's/^rayctl build .* -f (\S+) \.$/\1/p')
+grep_quiet '^COPY .* scripts/ ' "$top/$file"
 line=$(guide block 'Extra: a Ray container of your own' 2)
 sed -i "4s|.*|$line|" ray.spec
 expect 0 rayctl spec eval ray-runner.spec
