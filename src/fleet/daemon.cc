@@ -121,26 +121,28 @@ class Daemon {
     Home home = home_of(name);
     std::optional<Order> order = read_order({directory});
     if (!order) throw Error("cannot take the order for '{}': '{}' has none", name, directory);
-    Keeper* keeper = open(name);
-    if (!keeper) Ownership::take(home, name, "daemon");  // throws: another process works on it
-    return keeper->order(std::move(*order));
+    auto found = keepers_.find(name);
+    Keeper& keeper =
+        found != keepers_.end() ? *found->second : keep(name, Ownership::take(home, name, "daemon"));
+    return keeper.order(std::move(*order));
   }
 
-  Keeper* open(const std::string& name) {
-    auto found = keepers_.find(name);
-    if (found != keepers_.end()) return found->second.get();
-    Home home = home_of(name);
-    auto own = Ownership::try_take(home, "daemon");
-    if (!own) return nullptr;
+  // Unless another process works on it.
+  void open(const std::string& name) {
+    if (keepers_.count(name)) return;
+    if (auto own = Ownership::try_take(home_of(name), "daemon")) keep(name, std::move(*own));
+  }
+
+  Keeper& keep(const std::string& name, Ownership own) {
     KeeperEvents events;
     events.say = [this, name](const std::string& text, const std::string& fields) {
       voice_.say(name, text, fields);
     };
     events.changed = [this](const ClusterLook& look) { voice_.show(look); };
-    auto keeper = std::make_unique<Keeper>(home, name, std::move(*own), std::move(events));
+    auto keeper = std::make_unique<Keeper>(home_of(name), name, std::move(own), std::move(events));
     keeper->start();
     voice_.several_ = keepers_.size() >= 1;
-    return keepers_.emplace(name, std::move(keeper)).first->second.get();
+    return *keepers_.emplace(name, std::move(keeper)).first->second;
   }
 
   // Clusters that `up` works on are taken over once it is done; those that are gone are let go.

@@ -1,10 +1,13 @@
 #include "fleet/home.h"
 
+#include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/http.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cluster/root.h"
@@ -12,6 +15,8 @@
 namespace rayctl::fleet {
 
 namespace {
+
+constexpr std::chrono::seconds look_patience{30};
 
 bool word(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -63,11 +68,17 @@ std::optional<Ownership> Ownership::try_take(const Home& home, const std::string
 }
 
 Ownership Ownership::take(const Home& home, const std::string& name_space, const std::string& what) {
-  if (auto owned = try_take(home, what)) return std::move(*owned);
-  OwnerNote note = read_note(home).value_or(OwnerNote{});
-  throw Error(
-      "cannot change cluster '{}': process {} (rayctl {}) is doing so (wait for it, or end it: kill {})",
-      name_space, note.pid, note.what.empty() ? "?" : note.what, note.pid);
+  for (auto deadline = std::chrono::steady_clock::now() + look_patience;;) {
+    if (auto owned = try_take(home, what)) return std::move(*owned);
+    OwnerNote note = read_note(home).value_or(OwnerNote{});
+    // An owner who hasn't signed yet stands under the note of the one before.
+    bool gone = note.pid <= 0 || (kill(static_cast<pid_t>(note.pid), 0) < 0 && errno == ESRCH);
+    if ((note.what != look_at_it && !gone) || std::chrono::steady_clock::now() >= deadline)
+      throw Error(
+          "cannot change cluster '{}': process {} (rayctl {}) is doing so (wait for it, or end it: kill {})",
+          name_space, note.pid, note.what.empty() ? "?" : note.what, note.pid);
+    wait_interruptibly(std::chrono::milliseconds(100));
+  }
 }
 
 std::optional<OwnerNote> Ownership::current(const Home& home) {

@@ -35,13 +35,15 @@ std::vector<std::string> known_clusters();  // that have machines, or may have s
 // Says who else works on the cluster, as far as it can be told: "process 4711 (rayctl up), since …".
 struct OwnerNote {
   int64_t pid = 0;
-  std::string what;  // "up", "daemon", "down"
+  std::string what;  // "up", "daemon", "down"; look_at_it
 };
+constexpr const char* look_at_it = "look";  // changes nothing, and is done in a moment
 
 // One process at a time changes a cluster: holds a lock until it ends, however it ends.
 class Ownership {
  public:
-  // Makes the directory. An Error that says who owns it now and what to do.
+  // Makes the directory. Waits for one that only looks (30 s at most); otherwise an Error that says who owns
+  // it now and what to do. Throws Interrupted.
   static Ownership take(const Home& home, const std::string& name_space, const std::string& what);
   static std::optional<Ownership> try_take(const Home& home, const std::string& what);
   static std::optional<OwnerNote> current(const Home& home);  // empty: nobody owns it

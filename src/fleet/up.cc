@@ -357,7 +357,7 @@ std::string choose_cluster(const std::string& name) {
 Looked look_at(const std::string& name) {
   Home home = home_of(name);
   Looked result;
-  if (auto own = Ownership::try_take(home, "look")) {
+  if (auto own = Ownership::try_take(home, look_at_it)) {
     try {
       result.look = Keeper::observe(home, name, std::move(*own));
       return result;

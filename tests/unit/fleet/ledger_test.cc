@@ -1,6 +1,7 @@
 #include "fleet/ledger.h"
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
 #include "fleet/acl.h"
@@ -56,6 +57,33 @@ TEST_CASE("one owner at a time", "[fleet]") {
   own.reset();
   CHECK_FALSE(Ownership::current(home));
   CHECK(Ownership::try_take(home, "down"));
+}
+
+TEST_CASE("who only looks at a cluster keeps nobody from changing it", "[fleet]") {
+  TempDir directory;
+  Home home{join(directory.path(), "c")};
+  auto look = Ownership::try_take(home, look_at_it);
+  REQUIRE(look);
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    look.reset();
+  });
+  auto began = std::chrono::steady_clock::now();
+  {
+    Ownership own = Ownership::take(home, "c", "up");
+    CHECK(std::chrono::steady_clock::now() - began >= std::chrono::milliseconds(200));
+    CHECK(Ownership::current(home)->what == "up");
+  }
+  later.join();
+  // It has the lock, and its note isn't there yet.
+  auto unsigned_owner = Ownership::try_take(home, "down");
+  replace_file(home.owner(), R"({"pid": 999999999, "what": "up"})");
+  std::thread then([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    unsigned_owner.reset();
+  });
+  CHECK_NOTHROW(Ownership::take(home, "c", "up"));
+  then.join();
 }
 
 TEST_CASE("namespaces", "[fleet]") {
