@@ -11,7 +11,7 @@ export XDG_CONFIG_HOME=$T/config RAYCTL_STATE_DIR=$T/state
 rayctl() { "$T/www/rayctl" "$@"; }
 machines=$T/state/local/clusters/cut
 on_exit "pgrep -f -- '-pidfile $T/state/local/' | xargs -r kill -9"
-up=(up --provider Local --namespace cut --size 1x1 --head-size 1x1 --image "$IMAGE" --insecure-registry "$REGISTRY" --overlay vxlan
+up=(up --provider Local --namespace cut --size 1x2 --head-size 1x2 --image "$IMAGE" --insecure-registry "$REGISTRY" --overlay vxlan
   --yes --wait 20m --workers 2)
 # In a group of its own, which gets Ctrl-C as a whole, as from a terminal. (Background jobs of a script ignore SIGINT.)
 begin() { env --default-signal=INT setsid "$T/www/rayctl" "$@" >"$T/said" 2>&1 </dev/null & pid=$!; }

@@ -3,6 +3,7 @@
 #   start_host       a registry (HTTP, 127.0.0.1 alone) and a web server with rayctl: $REGISTRY_HERE, $REGISTRY, $BINARY_URL
 #   build_stand_in   $IMAGE: a stand-in for Ray (stand-in/Dockerfile) in that registry
 #   build_ray        $IMAGE: real Ray there, built as the guide says, from the cache of `make demo`
+#   build_python_stand_in   $IMAGE: a stand-in that driver.py runs on (stand-in-ray/Dockerfile), on the same base
 #   guide …          functional/guide.py
 #   vm …             tests/e2e/vm.sh, with a state directory of this test's own; all machines end with the test
 #   stage NAME       prints how long it took since the one before
@@ -58,4 +59,14 @@ build_ray() {
   (cd "$top" && in_cache bash -euxo pipefail "$T/build")
   in_cache rayctl rmi "$REGISTRY_HERE/me/ray"
   IMAGE=$REGISTRY/me/ray
+}
+
+build_python_stand_in() {
+  local name=$REGISTRY_HERE/stand-in-ray
+  mkdir -p "$T/stand-in-ray"
+  cp -r "$e2e"/stand-in-ray/* "$top/scripts" "$T/stand-in-ray/"
+  in_cache rayctl build -t "$name" -f "$T/stand-in-ray/Dockerfile" "$T/stand-in-ray"
+  in_cache rayctl push "$name"
+  in_cache rayctl rmi "$name"
+  IMAGE=$REGISTRY/stand-in-ray
 }
