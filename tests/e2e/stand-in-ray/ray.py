@@ -60,7 +60,7 @@ def init(*words, **named):
 
 def nodes():
     addresses = open(os.path.expanduser("~/ray/scripts/nodes.txt")).read().split()
-    names = [socket.gethostbyaddr(address)[0] for address in addresses]
+    names = [socket.getfqdn(address) for address in addresses]
     return [{"NodeID": a, "Alive": True, "Resources": {"CPU": 1.0}, "NodeManagerAddress": a, "NodeManagerHostname": n}
             for a, n in zip(addresses, names)]
 
