@@ -269,29 +269,49 @@ Outcome Netlink::attempt(Message& message) {
   return *outcome;
 }
 
+// Sends messages begin … end as one datagram, the last of them with `last_flags` too, and shows their
+// answers.
+void Netlink::converse(std::vector<Message>& messages, size_t begin, size_t end, uint16_t last_flags,
+                       const Batch& each) {
+  uint32_t first = sequence_;
+  std::vector<std::byte> datagram;
+  for (size_t i = begin; i < end; ++i) {
+    Bytes bytes = messages[i].finish(sequence_++, i + 1 == end ? last_flags : 0);
+    datagram.insert(datagram.end(), bytes.begin(), bytes.end());
+  }
+  send(datagram);
+  for (bool more = true; more;)
+    for_each_message(receive(), [&](const Answer& answer) {
+      uint32_t index = answer.sequence - first;
+      if (index < end - begin) more = each(index, answer);
+      return more;
+    });
+}
+
 std::vector<Outcome> Netlink::attempt_all(std::vector<Message>& messages) {
   std::vector<Outcome> outcomes(messages.size());
   for (size_t begin = 0; begin < messages.size(); begin += messages_per_datagram) {
     size_t end = std::min(messages.size(), begin + messages_per_datagram);
-    uint32_t first = sequence_;
-    std::vector<std::byte> datagram;
-    for (size_t i = begin; i < end; ++i) {
-      Bytes bytes = messages[i].finish(sequence_++, NLM_F_ACK);
-      datagram.insert(datagram.end(), bytes.begin(), bytes.end());
-    }
-    send(datagram);
-    for (size_t missing = end - begin; missing > 0;) {
-      for_each_message(receive(), [&](const Answer& answer) {
-        uint32_t index = answer.sequence - first;
-        if (answer.type == NLMSG_ERROR && index < end - begin) {
-          outcomes[begin + index] = parse_outcome(answer);
-          --missing;
-        }
-        return missing > 0;
-      });
-    }
+    // The kernel works in order and tells of every failure: the last one's ACK says that the others went
+    // well.
+    converse(messages, begin, end, NLM_F_ACK, [&](uint32_t index, const Answer& answer) {
+      if (answer.type != NLMSG_ERROR) return true;
+      outcomes[begin + index] = parse_outcome(answer);
+      return begin + index + 1 < end;
+    });
   }
   return outcomes;
+}
+
+void Netlink::query_all(std::vector<Message>& messages,
+                        const std::function<void(size_t index, const Answer& answer)>& each) {
+  for (size_t begin = 0; begin < messages.size(); begin += messages_per_datagram) {
+    size_t end = std::min(messages.size(), begin + messages_per_datagram);
+    converse(messages, begin, end, 0, [&](uint32_t index, const Answer& answer) {
+      if (answer.type != NLMSG_ERROR) each(begin + index, answer);
+      return begin + index + 1 < end;
+    });
+  }
 }
 
 Outcome Netlink::query_once(Message& message, uint16_t flags,

@@ -144,11 +144,14 @@ class Netlink {
     raise(attempt(message), fmt::format(format, std::forward<A>(args)...));
   }
 
-  // Many requests, each with its ACK, sent in large datagrams. One outcome per message, in order.
+  // Many requests, sent in large datagrams. One outcome per message, in order.
   std::vector<Outcome> attempt_all(std::vector<Message>& messages);
 
   // One answer to a request that isn't a dump; `each` sees it. An error code of the kernel is returned.
   Outcome query(Message& message, const std::function<void(const Answer&)>& each);
+  // Many of them, sent in large datagrams; `each` is told whose answer it sees. A refused one has none.
+  void query_all(std::vector<Message>& messages,
+                 const std::function<void(size_t index, const Answer& answer)>& each);
 
   // A dump, repeated from the start when the kernel says that it was interrupted by a change; `each` sees
   // only the complete one. Throws with `what` ("cannot list routes").
@@ -165,6 +168,9 @@ class Netlink {
   static void raise(const Outcome& outcome, const std::string& action);
   void send(Bytes bytes);
   Bytes receive();  // one datagram; valid until the next call
+  using Batch = std::function<bool(uint32_t index, const Answer& answer)>;  // false: that was all
+  void converse(std::vector<Message>& messages, size_t begin, size_t end, uint16_t last_flags,
+                const Batch& each);
   Outcome query_once(Message& message, uint16_t flags, const std::function<void(const Answer&)>& each);
 
   Fd fd_;

@@ -137,15 +137,16 @@ UnderlayFacts find_underlay(Netlink& route, const Overlay& overlay) {
                 overlay.underlay_link.empty() ? "" : " named '" + overlay.underlay_link + "'");
   uint32_t overhead = overlay_overhead(overlay.mode, !overlay.underlay.is_v4());
   uint32_t least = facts.index ? links[facts.index].mtu : 1500;
-  if (!overlay.mtu)
-    for (const Peer& peer : overlay.peers) {
-      int link = 0;
-      if (peer.behind_nat) continue;
-      uint32_t mtu = route_mtu(route, peer.underlay, &link);
-      auto found = links.find(link);
-      if (mtu == 0 && found != links.end() && !found->second.loopback) mtu = found->second.mtu;
-      if (mtu != 0) least = std::min(least, mtu);
+  if (!overlay.mtu) {
+    std::vector<Address> ends;
+    for (const Peer& peer : overlay.peers)
+      if (!peer.behind_nat) ends.push_back(peer.underlay);
+    for (RouteWay way : ways_to(route, ends)) {
+      auto found = links.find(way.link);
+      if (way.mtu == 0 && found != links.end() && !found->second.loopback) way.mtu = found->second.mtu;
+      if (way.mtu != 0) least = std::min(least, way.mtu);
     }
+  }
   facts.mtu = overlay.mtu.value_or(least > overhead ? least - overhead : 0);
   return facts;
 }

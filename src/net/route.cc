@@ -190,17 +190,18 @@ std::optional<RouteChoice> route_to(Netlink& netlink, const Address& address) {
   return choice;
 }
 
-uint32_t route_mtu(Netlink& netlink, const Address& address, int* link) {
-  Message message = lookup_message(address, RTM_F_FIB_MATCH);
-  uint32_t mtu = 0;
-  *link = 0;
-  netlink.query(message, [&](const Answer& answer) {
+std::vector<RouteWay> ways_to(Netlink& netlink, const std::vector<Address>& addresses) {
+  std::vector<Message> messages;
+  messages.reserve(addresses.size());
+  for (const Address& address : addresses) messages.push_back(lookup_message(address, RTM_F_FIB_MATCH));
+  std::vector<RouteWay> ways(addresses.size());
+  netlink.query_all(messages, [&](size_t index, const Answer& answer) {
     if (answer.type != RTM_NEWROUTE) return;
     Attributes attributes = answer.attributes(sizeof(rtmsg));
-    *link = static_cast<int>(attributes.u32(RTA_OIF).value_or(0));
-    mtu = attributes.nested(RTA_METRICS).u32(RTAX_MTU).value_or(0);
+    ways[index].link = static_cast<int>(attributes.u32(RTA_OIF).value_or(0));
+    ways[index].mtu = attributes.nested(RTA_METRICS).u32(RTAX_MTU).value_or(0);
   });
-  return mtu;
+  return ways;
 }
 
 std::vector<Neighbour> list_neighbours(Netlink& netlink, int family, int link) {

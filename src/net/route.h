@@ -59,9 +59,13 @@ struct RouteChoice {
 };
 std::optional<RouteChoice> route_to(Netlink& netlink, const Address& address);
 
-// The MTU that the route to `address` was given, 0 when it was given none (then the link's counts). What path
-// MTU discovery has learned for a while is left out.
-uint32_t route_mtu(Netlink& netlink, const Address& address, int* link);
+// The route to an address: its link, 0 when there is none, and the MTU that it was given, 0 when it was given
+// none (then the link's counts). What path MTU discovery has learned for a while is left out.
+struct RouteWay {
+  int link = 0;
+  uint32_t mtu = 0;
+};
+std::vector<RouteWay> ways_to(Netlink& netlink, const std::vector<Address>& addresses);  // one each, in order
 
 // A neighbour entry (IPv4/IPv6 address -> MAC), or with family AF_BRIDGE a forwarding entry of a VXLAN link
 // (MAC -> underlay address).
