@@ -29,6 +29,8 @@ std::string assignment_path(const Paths& paths) {
 constexpr std::array worst_first = {Stage::failed,   Stage::unhealthy,    Stage::joining, Stage::pulling,
                                     Stage::creating, Stage::starting_ray, Stage::stopped, Stage::healthy};
 
+constexpr std::chrono::seconds look_at_host_pause{5};
+
 auto rank(const NodeReport* unit) {
   return std::find(worst_first.begin(), worst_first.end(), unit->stage);
 }
@@ -201,7 +203,10 @@ void UnitSet::retire(const std::string& id) {
 }
 
 void UnitSet::tell() {
-  if (outside_.ssh_host_keys.empty()) {  // at the first boot they may be made only now
+  // At the first boot they may be made only now; there may never be any.
+  auto now = std::chrono::steady_clock::now();
+  if (outside_.ssh_host_keys.empty() && now >= next_look_at_host_) {
+    next_look_at_host_ = now + look_at_host_pause;
     HostFacts facts = host_facts();
     outside_.ssh_host_keys = std::move(facts.host_keys);
     outside_.login = std::move(facts.user);

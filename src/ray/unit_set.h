@@ -1,6 +1,7 @@
 // All containers of a node: its own Ray, or those that the head assigned from a deployment.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -77,7 +78,8 @@ class UnitSet {
   cluster::Node self_;
   std::string ray_token_;
   Assignment assignment_;
-  std::map<std::string, Unit> units_;             // by UnitRecord::unit
+  std::map<std::string, Unit> units_;  // by UnitRecord::unit
+  std::chrono::steady_clock::time_point next_look_at_host_ = {};
   NodeReport outside_, report_;                   // outside: what lies before any container
   std::optional<cluster::ContainerNames> names_;  // as told; empty: nothing yet
   bool begun_ = false, clearing_ = false;
