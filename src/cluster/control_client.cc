@@ -184,6 +184,7 @@ void ControlClient::Impl::opened() {
   hello["instance"] = instance;
   hello["cluster"] = view.cluster.id;
   hello["state"] = view.version;
+  hello["packs"] = true;
   connection->hello(hello);
 }
 

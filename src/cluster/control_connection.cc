@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cluster/control_address.h"
+#include "cluster/control_pack.h"
 
 namespace rayctl::cluster {
 
@@ -240,7 +241,9 @@ void Connection::receive(const Frame& frame) {
       return;
     case FrameType::notify: {
       if (auto first = callbacks_.on_notify_encoded; first && first(frame.payload)) return;
-      Json message = Json::parse(frame.payload, "notify", 32);
+      std::string unpacked;
+      if (is_packed(frame.payload)) unpacked = unpack(frame.payload, max_message_size);
+      Json message = Json::parse(unpacked.empty() ? frame.payload : unpacked, "notify", 32);
       if (auto callback = callbacks_.on_notify) callback(message.at("name").string(), message.at("body"));
       return;
     }

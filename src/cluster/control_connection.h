@@ -34,7 +34,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     std::function<void(const Json& hello)> on_hello = {};  // the other side's first frame
     std::function<void(const Request&, const ChannelPtr&)> on_request = {};
     std::function<void(const std::string& name, const Json& body)> on_notify = {};
-    // Sees a notify's JSON first (a crowd in one process reads the same bytes many times); true: that was
+    // Sees a notify's payload first (a crowd in one process reads the same bytes many times); true: that was
     // all.
     std::function<bool(std::string_view payload)> on_notify_encoded = {};
     std::function<void()> on_pong = {};
@@ -53,7 +53,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
                      std::optional<std::chrono::milliseconds> timeout = {});
   void hello(const nlohmann::json& body);
   void notify(std::string_view name, const nlohmann::json& body);
-  void notify_encoded(std::string_view payload);  // a notify's JSON that many connections share
+  void notify_encoded(
+      std::string_view payload);  // a notify's JSON, maybe packed, that many connections share
   void ping();
   void close(std::string_view reason);  // says goodbye with this reason (when there is one), then closes
   bool closed() const { return closed_; }

@@ -4,8 +4,9 @@
 //   {protocol, version, kind: "join", time, role, node: facts, token: {id, secret}, csr}  ->  {certificate,
 //   authority}
 // and then, over a new connection with that certificate:
-//   {protocol, version, kind: "node", time, node: facts, instance, cluster, state}  ->  {cluster, epoch,
-//   state, time}
+//   {protocol, version, kind: "node", time, node: facts, instance, cluster, state, packs}  ->  {cluster,
+//   epoch, state, time}
+// (packs: it reads packed notifications, control_pack.h).
 // From an operator with a certificate: {protocol, version, kind: "operator", time}  ->  {cluster, epoch,
 // time} To a head that has no cluster yet: kind "claim", see claim.h. A refusal is {refused: text, final};
 // final: trying again can't help. Notifications: state (head to node, a Delta), report (node to head).

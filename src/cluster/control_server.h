@@ -24,8 +24,8 @@ struct ServerConfig {
   size_t max_connections = 20000;
   size_t max_pending = 256;                // connections that haven't said who they are
   std::chrono::seconds greeting_time{10};  // for TLS handshake and hello
-  std::chrono::milliseconds batch{150};    // changes of the state are gathered for this long
-  std::chrono::seconds silent_after{60};   // a stream without any sign of life is closed
+  std::chrono::milliseconds batch{150};  // the state is told at most so often; changes meanwhile are gathered
+  std::chrono::seconds silent_after{60};  // a stream without any sign of life is closed
 };
 
 // Callbacks come from the io_context's thread, never from within a call of the server.

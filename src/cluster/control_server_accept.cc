@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds accept_pause{50};
 constexpr std::chrono::minutes renewal_interval{10};
 constexpr std::chrono::seconds stopped_for{5};  // between two sweeps: this process didn't run
 constexpr size_t trim_size = 16 << 20;
+constexpr size_t handshake_garbage = 16 << 10;  // that one connection leaves between what stays
 
 }  // namespace
 
@@ -109,6 +110,7 @@ bool ControlServer::Impl::make_room() {
 void ControlServer::Impl::take(Fd socket) {
   tune_stream(socket.get());
   ++counters.accepted;
+  to_trim += handshake_garbage;
   auto session = std::make_shared<Session>();
   session->opened = session->noted = Clock::now();
   std::weak_ptr<Impl> weak = weak_from_this();

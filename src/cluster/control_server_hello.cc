@@ -135,6 +135,7 @@ void ControlServer::Impl::node_stream(const SessionPtr& session, const Json& hel
   facts.seen = session->address;
   if (facts.underlay.empty()) facts.underlay = session->address;
   session->instance = hello.at("instance").string().substr(0, 64);
+  session->packs = hello.boolean_or("packs", false);
   uint64_t version = hello.string_or("cluster", "") == state.cluster().id ? hello.size_or("state", 0) : 0;
   std::chrono::seconds ahead = WallTime(std::chrono::seconds(hello.at("time").integer())) - wall_now();
   if (ahead > max_clock_skew || ahead < -max_clock_skew)

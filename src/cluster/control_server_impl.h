@@ -30,6 +30,7 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
     std::string node_id = {};      // a node's stream
     std::string instance = {};     // of the process at the other end
     bool answered = false;         // our hello went out: the state may follow
+    bool packs = false;            // it reads packed notifications
     uint64_t sent_version = 0;     // of the state
     Clock::time_point noted = {};  // the last sign of life that the membership knows of
   };
@@ -66,8 +67,13 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   void durable(std::function<void()> then);  // calls it once everything so far is on the disk
   void schedule_publish();
   void publish();
+  void push_some();  // to those in `behind`, a few in a turn of the loop
   void push(const SessionPtr& session);
-  const std::string& encoded_delta(uint64_t from, uint64_t& to);
+  struct Encoded {
+    std::string text, packed;
+    uint64_t to;
+  };
+  const Encoded& encoded_delta(uint64_t from);
 
   // --- requests (control_server_requests.cc) ---
   using Handler = std::function<void(Impl&, const Request&, const ChannelPtr&)>;
@@ -95,15 +101,13 @@ struct ControlServer::Impl : std::enable_shared_from_this<ControlServer::Impl> {
   std::vector<std::function<void()>> after_commit;
   std::set<std::string> unpublished;  // ids that changed since the last publish
   ClusterView view;
-  uint64_t seen_cluster = 0;  // the version of `view.cluster`
-  struct Encoded {
-    std::string text;
-    uint64_t to;
-  };
+  uint64_t seen_cluster = 0;           // the version of `view.cluster`
   std::map<uint64_t, Encoded> deltas;  // by the version that they start from; good until the next publish
+  std::vector<SessionPtr> behind;      // who is to be told of the last publish
   Counters counters;
-  size_t to_trim = 0;    // bytes of state queued since free memory went back to the kernel
+  size_t to_trim = 0;    // bytes that came and went since free memory went back to the kernel
   uint64_t garbage = 0;  // connections that never said who they are, since the last line about them
+  Clock::time_point published = {};
   Clock::time_point garbage_told = {}, renewal_checked = {}, swept = {};
   Clock::time_point refusals_since = {};
   unsigned refusals_told = 0;  // since then

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cluster/control_pack.h"
 #include "cluster/control_server_impl.h"
 
 namespace rayctl::cluster {
@@ -12,8 +13,10 @@ namespace {
 
 constexpr std::chrono::milliseconds commit_delay{3};  // one fsync for all that come meanwhile
 // Also the most that waits in memory for a node that doesn't read: the next piece goes when this one is gone.
-// Some 16 KiB: a change that concerns thousands of nodes waits for thousands of nodes at the same time.
-constexpr size_t piece_nodes = 64;
+// Some 8 KiB, packed: a change that concerns thousands of nodes waits for thousands of nodes at the same
+// time.
+constexpr size_t piece_nodes = 128;
+constexpr size_t told_at_once = 32;  // and what these are sent is gone before the next ones' is made
 
 }  // namespace
 
@@ -38,9 +41,9 @@ void ControlServer::Impl::durable(std::function<void()> then) {
 void ControlServer::Impl::schedule_publish() {
   if (publish_scheduled || stopped) return;
   publish_scheduled = true;
-  // A large cluster pays for each batch at every node.
-  auto wait = std::max(config.batch, std::chrono::milliseconds(nodes.size() / 10));
-  publish_timer.expires_after(wait);
+  // A change that comes alone is told at once. A large cluster pays for each batch at every node.
+  auto pause = std::max(config.batch, std::chrono::milliseconds(nodes.size() / 10));
+  publish_timer.expires_at(std::max(Clock::now() + commit_delay, published + pause));
   publish_timer.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
     self->publish_scheduled = false;
     if (!error && !self->stopped) self->publish();
@@ -56,6 +59,7 @@ void ControlServer::Impl::publish() {
     return;
   }
   std::set<std::string> changed = std::exchange(unpublished, {});
+  published = Clock::now();
   deltas.clear();
   view.cluster = state.cluster();
   view.version = state.members().version();
@@ -70,47 +74,58 @@ void ControlServer::Impl::publish() {
     else
       view.nodes[id] = *node;
   }
-  std::vector<SessionPtr> behind;
+  bool under_way = !behind.empty();
+  behind.clear();
   for (const auto& [id, session] : nodes)
     if (session->sent_version != view.version) behind.push_back(session);
-  for (const SessionPtr& session : behind) push(session);
+  if (!under_way) push_some();
   // Settings, policy and image are the cluster's: the head's own node follows them too.
   uint64_t cluster = state.members().cluster_version();
   bool cluster_changed = std::exchange(seen_cluster, cluster) != cluster;
   if ((!changed.empty() || cluster_changed) && callbacks.on_view) callbacks.on_view(view, changed);
 }
 
-// Sends what the node lacks, as long as it reads: the state is versioned, so a slow node misses nothing by
-// waiting.
+void ControlServer::Impl::push_some() {
+  for (size_t i = 0; i < told_at_once && !behind.empty(); ++i) {
+    SessionPtr session = std::move(behind.back());
+    behind.pop_back();
+    push(session);
+  }
+  if (behind.empty()) return;
+  boost::asio::post(io, [self = shared_from_this()] {
+    if (!self->stopped) self->push_some();
+  });
+}
+
+// Sends what the node lacks of what was published, as long as it reads: the state is versioned, so a slow
+// node misses nothing by waiting.
 void ControlServer::Impl::push(const SessionPtr& session) {
-  // What isn't on the disk yet is told by the publish that is due.
-  if (state.members().changed() || !unpublished.empty()) return schedule_publish();
+  if (state.members().changed() || !unpublished.empty()) schedule_publish();
   if (!session->answered) return;
-  while (session->sent_version != state.members().version() && session->connection->queued() == 0 &&
+  while (session->sent_version != view.version && session->connection->queued() == 0 &&
          !session->connection->closed()) {
-    uint64_t to = 0;
-    const std::string& text = encoded_delta(session->sent_version, to);
-    counters.bytes_of_state += text.size();
-    to_trim += text.size();
-    session->connection->notify_encoded(text);
-    session->sent_version = to;
+    const Encoded& delta = encoded_delta(session->sent_version);
+    const std::string& sent = session->packs ? delta.packed : delta.text;
+    counters.bytes_of_state += sent.size();
+    to_trim += sent.size();
+    session->connection->notify_encoded(sent);
+    session->sent_version = delta.to;
   }
 }
 
-const std::string& ControlServer::Impl::encoded_delta(uint64_t from, uint64_t& to) {
+const ControlServer::Impl::Encoded& ControlServer::Impl::encoded_delta(uint64_t from) {
   auto it = deltas.find(from);
-  if (it == deltas.end()) {
-    Encoded encoded;
-    for (size_t limit = piece_nodes;; limit /= 2) {
-      Delta delta = delta_since(state.members(), from, limit);
-      encoded.to = delta.to;
-      encoded.text = nlohmann::json{{"name", "state"}, {"body", to_json(delta)}}.dump();
-      if (encoded.text.size() <= max_message_size || limit <= 1) break;
-    }
-    it = deltas.emplace(from, std::move(encoded)).first;
+  if (it != deltas.end()) return it->second;
+  Encoded encoded;
+  for (size_t limit = piece_nodes;; limit /= 2) {
+    // What isn't on the disk yet is told by the publish that is due.
+    Delta delta = delta_since(state.members(), from, limit, view.version);
+    encoded.to = delta.to;
+    encoded.text = nlohmann::json{{"name", "state"}, {"body", to_json(delta)}}.dump();
+    if (encoded.text.size() <= max_message_size || limit <= 1) break;
   }
-  to = it->second.to;
-  return it->second.text;
+  encoded.packed = pack(encoded.text);
+  return deltas.emplace(from, std::move(encoded)).first->second;
 }
 
 }  // namespace rayctl::cluster

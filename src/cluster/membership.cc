@@ -39,6 +39,7 @@ void Membership::touch(Node& node) {
 
 void Membership::set_status(Node& node, NodeStatus status, Now now) {
   bool was_visible = node.status == NodeStatus::joined || node.status == NodeStatus::suspect;
+  if (status == NodeStatus::expired) release(node);
   if (status == NodeStatus::down) node.down_since = now.wall;
   if (status == NodeStatus::joined) node.down_since = {};
   // Peers keep a suspect's routes and names: to them nothing changed, and a busy network flaps without a
@@ -51,40 +52,54 @@ void Membership::set_status(Node& node, NodeStatus status, Now now) {
     changed_.insert(node.id);
 }
 
+void Membership::hold(const Node& node) {
+  if (node.status == NodeStatus::expired || node.status == NodeStatus::removed) return;
+  names_[node.name] = node.id;
+  for (const auto& [name, address] : node.names) names_[name] = node.id;
+  slots_[node.slot] = node.id;
+  indices_[node.role][node.index] = node.id;
+}
+
+// A journal tells of two nodes' exchange in any order: what another holds by now stays.
+void Membership::release(const Node& node) {
+  auto give_up = [&](auto& held, const auto& key) {
+    auto it = held.find(key);
+    if (it != held.end() && it->second == node.id) held.erase(it);
+  };
+  give_up(names_, node.name);
+  for (const auto& [name, address] : node.names) give_up(names_, name);
+  give_up(slots_, node.slot);
+  give_up(indices_[node.role], node.index);
+}
+
 bool Membership::name_taken(std::string_view name, std::string_view but_id, std::string* owner) const {
-  for (const auto& [id, node] : nodes_) {
-    if (id == but_id || node.status == NodeStatus::expired || node.status == NodeStatus::removed) continue;
-    if (node.name == name || node.names.count(std::string(name))) {
-      if (owner) *owner = id;
-      return true;
-    }
-  }
-  return false;
+  auto it = names_.find(std::string(name));
+  if (it == names_.end() || it->second == but_id) return false;
+  if (owner) *owner = it->second;
+  return true;
 }
 
 // The name asked for, the one it has, or the default one with the lowest free index.
 std::string Membership::choose_name(const NodeFacts& facts, const Node* had, uint32_t& index) const {
   std::string stem = cluster_.prefix + (facts.role == MemberRole::head ? "-ms-" : "-wk-");
-  auto used = [&](uint32_t candidate) {
-    return std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& item) {
-      const Node& node = item.second;
-      return node.id != facts.id && node.role == facts.role && node.index == candidate &&
-             node.status != NodeStatus::expired && node.status != NodeStatus::removed;
-    });
-  };
-  bool keeps = had && had->status != NodeStatus::expired && !used(had->index);
+  auto role = indices_.find(facts.role);
+  std::map<uint32_t, Owner> none;
+  const auto& held = role == indices_.end() ? none : role->second;
+  auto owner_of = held.end();
+  if (had) owner_of = held.find(had->index);
+  bool keeps =
+      had && had->status != NodeStatus::expired && (owner_of == held.end() || owner_of->second == facts.id);
   if (keeps) {
     index = had->index;
   } else {
-    std::vector<bool> taken(nodes_.size() + 1);
-    for (const auto& [id, node] : nodes_)
-      if (id != facts.id && node.role == facts.role && node.status != NodeStatus::expired &&
-          node.status != NodeStatus::removed && node.index < taken.size())
-        taken[node.index] = true;
-    index = 0;
-    while ((index < taken.size() && taken[index]) ||
-           (facts.name.empty() && name_taken(stem + std::to_string(index), facts.id, nullptr)))
-      ++index;
+    auto at = held.begin();
+    for (index = 0;; ++index) {
+      while (at != held.end() && at->first < index) ++at;
+      bool used = at != held.end() && at->first == index && at->second != facts.id;
+      if (used) continue;
+      if (facts.name.empty() && name_taken(stem + std::to_string(index), facts.id, nullptr)) continue;
+      break;
+    }
   }
   if (facts.name.empty()) return keeps ? had->name : stem + std::to_string(index);
   if (!valid_node_name(facts.name))
@@ -104,13 +119,8 @@ std::string Membership::choose_name(const NodeFacts& facts, const Node* had, uin
 }
 
 uint32_t Membership::free_slot() const {
-  std::vector<bool> taken(nodes_.size() +
-                          1);  // one more than can be taken: there is a free one below its size
-  for (const auto& [id, node] : nodes_)
-    if (node.status != NodeStatus::expired && node.status != NodeStatus::removed && node.slot < taken.size())
-      taken[node.slot] = true;
   uint32_t slot = 0;
-  while (taken[slot]) ++slot;
+  for (auto at = slots_.begin(); at != slots_.end() && at->first == slot; ++at) ++slot;
   return slot;
 }
 
@@ -154,10 +164,12 @@ const Node& Membership::arrive(const NodeFacts& facts, Now now) {
                  had->overlay != next.overlay || had->seen != next.seen || had->labels != next.labels ||
                  had->index != next.index;
   bool was_present = had && had->present();
+  if (had) release(*had);
   Node& node = nodes_[facts.id] = std::move(next);
   timing_[facts.id].heard = now.steady;
   if (!was_present || node.status != NodeStatus::joined) set_status(node, NodeStatus::joined, now);
   if (differs) touch(node);
+  hold(node);
   return node;
 }
 
@@ -199,8 +211,10 @@ void Membership::set_names(std::string_view id, const std::map<std::string, std:
       throw Error("cannot name a container '{}': the name belongs to '{}'", name, nodes_.at(owner).name);
   }
   if (node.names == names && node.ill == ill) return;
+  release(node);
   node.names = names;
   node.ill = ill;
+  hold(node);
   touch(node);
 }
 
@@ -210,6 +224,7 @@ void Membership::remove(std::string_view id) {
     throw Error("cannot remove node '{}': no such node", printable(id));
   if (it->second.role == MemberRole::head)
     throw Error("cannot remove node '{}': it is the head", it->second.name);
+  release(it->second);
   it->second.status = NodeStatus::removed;
   it->second.names.clear();
   touch(it->second);
@@ -217,11 +232,12 @@ void Membership::remove(std::string_view id) {
 
 bool Membership::mass_failure(Now now) const {
   size_t present = 0, silent = 0;
+  auto timing = timing_.begin();
   for (const auto& [id, node] : nodes_) {
+    const Timing& times = (timing++)->second;
     if (node.role == MemberRole::head || !node.present()) continue;
     ++present;
-    auto timing = timing_.find(id);
-    if (timing != timing_.end() && now.steady - timing->second.heard >= times_.suspect_after) ++silent;
+    if (now.steady - times.heard >= times_.suspect_after) ++silent;
   }
   return silent >= 3 && static_cast<double>(silent) > times_.mass_share * static_cast<double>(present);
 }
@@ -233,11 +249,12 @@ void Membership::tick(Now now) {
   else if (!frozen_since_)
     frozen_since_ = now.steady;
   bool frozen = frozen_since_ && now.steady - *frozen_since_ < times_.mass_limit;
+  auto timed = timing_.begin();
   for (auto it = nodes_.begin(); it != nodes_.end();) {
     Node& node = it->second;
     bool forget = false;
     if (node.present() && node.role != MemberRole::head) {
-      const Timing& timing = timing_[node.id];
+      const Timing& timing = timed->second;
       auto silence = now.steady - timing.heard;
       bool vouched = now.steady - timing.vouched < times_.suspect_after;
       if (silence >= times_.down_after && !frozen && !vouched)
@@ -253,10 +270,11 @@ void Membership::tick(Now now) {
     if (forget) {
       floor_ = std::max(floor_, node.version);
       changed_.insert(it->first);
-      timing_.erase(it->first);
+      timed = timing_.erase(timed);
       it = nodes_.erase(it);
     } else {
       ++it;
+      ++timed;
     }
   }
 }
@@ -280,10 +298,14 @@ void Membership::restore(Node node, Now now) {
   // A suspicion from before the restart says nothing: everyone has the full time to come back.
   if (node.status == NodeStatus::suspect) node.status = NodeStatus::joined;
   timing_[id].heard = now.steady;
-  nodes_[std::move(id)] = std::move(node);
+  Node& known = nodes_[std::move(id)];
+  release(known);
+  known = std::move(node);
+  hold(known);
 }
 
 void Membership::forget(const std::string& id) {
+  if (auto it = nodes_.find(id); it != nodes_.end()) release(it->second);
   nodes_.erase(id);
   timing_.erase(id);
 }

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <chrono>
+#include <limits>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "cluster/cluster.h"
@@ -100,18 +102,26 @@ class Membership {
   std::string choose_name(const NodeFacts& facts, const Node* had, uint32_t& index) const;
   bool name_taken(std::string_view name, std::string_view but_id, std::string* owner) const;
   uint32_t free_slot() const;
+  void hold(const Node& node);     // its name, slot and index are its own from now on
+  void release(const Node& node);  // and free again
   bool mass_failure(Now now) const;
 
   Cluster cluster_;
   MembershipTimes times_;
   std::map<std::string, Node> nodes_;
-  std::map<std::string, Timing, std::less<>> timing_;
+  std::map<std::string, Timing, std::less<>> timing_;  // of each of nodes_, in the same order
+  // What nodes hold that aren't expired or removed, and which one: when thousands come at once, each asks.
+  using Owner = std::string;
+  std::unordered_map<std::string, Owner> names_;
+  std::map<uint32_t, Owner> slots_;
+  std::map<MemberRole, std::map<uint32_t, Owner>> indices_;
   std::set<std::string> changed_;
   uint64_t version_ = 1, cluster_version_ = 1, floor_ = 0;
   std::optional<std::chrono::steady_clock::time_point> frozen_since_;
 };
 
-// What a node at `from` lacks: a piece of at most `limit` nodes, in the order of their versions.
+// What a node at `from` lacks of the state at `until` (the newest, when that is later): a piece of at most
+// `limit` nodes, in the order of their versions. Those that have changed again since are left to later.
 struct Delta {
   uint64_t from = 0, to = 0;  // `to` is the next piece's `from`
   bool full = false;          // begins with an empty view
@@ -119,7 +129,8 @@ struct Delta {
   std::optional<Cluster> cluster = {};
   std::vector<Node> nodes = {};
 };
-Delta delta_since(const Membership& members, uint64_t from, size_t limit);
+Delta delta_since(const Membership& members, uint64_t from, size_t limit,
+                  uint64_t until = std::numeric_limits<uint64_t>::max());
 nlohmann::json to_json(const Delta& delta);
 Delta parse_delta(const Json& json);
 // Applies it; returns the ids that changed. A delta that doesn't fit the view's version is an Error.

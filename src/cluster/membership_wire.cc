@@ -60,18 +60,20 @@ NodeFacts parse_facts(const Json& json) {
   return facts;
 }
 
-Delta delta_since(const Membership& members, uint64_t from, size_t limit) {
-  Delta delta{.from = from, .to = members.version()};
+Delta delta_since(const Membership& members, uint64_t from, size_t limit, uint64_t until) {
+  until = std::min(until, members.version());
+  Delta delta{.from = from, .to = until};
   // A version from the future is another history's (the head lost state): begin anew.
-  if (from > members.version() || from < std::max<uint64_t>(members.floor(), 1)) {
+  if (from > until || from < std::max<uint64_t>(members.floor(), 1)) {
     delta.full = true;
     delta.from = 0;
   }
-  if (delta.full || members.cluster_version() > delta.from) delta.cluster = members.cluster();
+  uint64_t settings = members.cluster_version();
+  if (delta.full || (settings > delta.from && settings <= until)) delta.cluster = members.cluster();
   std::vector<const Node*> newer;
   for (const auto& [id, node] : members.nodes()) {
     bool gone = node.status == NodeStatus::expired || node.status == NodeStatus::removed;
-    if (node.version > delta.from && !(delta.full && gone)) newer.push_back(&node);
+    if (node.version > delta.from && node.version <= until && !(delta.full && gone)) newer.push_back(&node);
   }
   auto older = [](const Node* a, const Node* b) { return a->version < b->version; };
   // Of thousands only the piece's own need an order.

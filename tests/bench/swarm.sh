@@ -11,13 +11,17 @@ ulimit -n "$(ulimit -Hn)"
 start_head() { background head "$driver" head "$T/h" "$T/hr" "127.0.0.1:${port:-0}" pending=2000; head=$pid; wait_for 20 grep -q ready "$T/head.log"; port=$(sed -n 's/ready //p' "$T/head.log"); }
 start_head
 rayctl --state-dir "$T/h" --run-dir "$T/hr" token create --uses $((nodes * 2)) --file "$T/token" >/dev/null
-mkfifo crowd; background swarm bash -c "exec $driver swarm $nodes 127.0.0.1:$port token=$T/token <$T/crowd"; exec 9>crowd
+mkfifo crowd; background swarm bash -c "exec $driver swarm $nodes 127.0.0.1:$port token=$T/token <$T/crowd"; crowd=$pid; exec 9>crowd
 wait_for 300 grep -q '^connected' "$T/swarm.log"
 report_alone "$nodes nodes join" s "$(sed -nE 's/^connected [0-9]+ in ([0-9.]+) s.*/\1/p' "$T/swarm.log" | head -n 1)"
-rss() { awk '/^VmRSS/ { printf "%.0f\n", $2 / 1024 }' "/proc/$1/status"; }
+rss() { awk -v what="^Vm${2:-RSS}:" '$0 ~ what { printf "%.0f\n", $2 / 1024 }' "/proc/$1/status"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+seconds_of() { awk -v t="$(ticks "$1")" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.1f\n", t / hz }'; }
 report_alone "$nodes nodes: head after joins" MB "$(rss "$head")"
+report_alone "$nodes nodes: head after joins, CPU" s "$(seconds_of "$head")"
+report_alone "$nodes nodes: the crowd, CPU" s "$(seconds_of "$crowd")"
 wait_for 240 grep -q '^complete' "$T/swarm.log"
+report_alone "$nodes nodes: head, the most until here" MB "$(rss "$head" HWM)"
 report_alone "$nodes nodes know each other" s "$(sed -nE 's/^complete [0-9]+ in ([0-9.]+) s.*/\1/p' "$T/swarm.log" | head -n 1)"
 sleep 10
 before=$(ticks "$head"); sleep 20; after=$(ticks "$head")

@@ -20,6 +20,7 @@
 #include "cluster/control_address.h"
 #include "cluster/control_backoff.h"
 #include "cluster/control_connection.h"
+#include "cluster/control_pack.h"
 #include "cluster/control_protocol.h"
 #include "cluster/membership.h"
 #include "cluster/token.h"
@@ -149,6 +150,7 @@ inline void Swarm::opened(Member& member) {
     hello["instance"] = "swarm";
     hello["cluster"] = certificate_info(member.credentials.certificate).identity.cluster;
     hello["state"] = member.version;
+    hello["packs"] = true;
   }
   member.connection->hello(hello);
 }
@@ -183,7 +185,8 @@ inline bool Swarm::notify(Member& member, std::string_view payload) {
   auto found = steps_.find(key);
   Delta delta;
   if (found == steps_.end() || member.number == 0) {
-    Json message = Json::parse(payload, "notify", 32);
+    std::string text = is_packed(payload) ? unpack(payload, max_message_size) : std::string(payload);
+    Json message = Json::parse(text, "notify", 32);
     if (message.at("name").string() != "state") return false;
     delta = parse_delta(message.at("body"));
     if (steps_.size() > 1000) steps_.clear();

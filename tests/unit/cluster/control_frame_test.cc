@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cluster/control_backoff.h"
+#include "cluster/control_pack.h"
 
 using namespace rayctl;
 using namespace rayctl::cluster;
@@ -60,6 +61,23 @@ TEST_CASE("a frame over its limit or of an unknown type ends the stream", "[fram
   CHECK_THROWS_WITH(append_frame(out, FrameType::notify, 0, std::string(max_message_size + 1, 'x')),
                     Contains("cannot send a message of 262145 bytes"));
   CHECK_THROWS_AS(parse_credit("abc"), Error);
+}
+
+TEST_CASE("what goes to many is packed", "[frame]") {
+  std::string text(max_message_size, 'a');
+  std::string packed = pack(text);
+  CHECK(is_packed(packed));
+  CHECK(packed.size() < 1000);
+  CHECK(unpack(packed, max_message_size) == text);
+  CHECK_THROWS_WITH(unpack(pack(text + "b"), max_message_size),
+                    Contains("a packed message has 262145 bytes: the limit is 262144"));
+  CHECK(pack("{}") == "{}");
+  CHECK_FALSE(is_packed("{}"));
+  CHECK_THROWS_WITH(unpack(packed.substr(0, packed.size() - 1), max_message_size),
+                    Contains("a packed message is damaged"));
+  CHECK_THROWS_WITH(unpack(packed.substr(0, 5), max_message_size), Contains("doesn't tell its size"));
+  // Two frames after one another: the first one's size isn't the whole's.
+  CHECK_THROWS_AS(unpack(packed + packed, max_message_size), Error);
 }
 
 TEST_CASE("waits double up to a limit and are spread", "[backoff]") {

@@ -286,6 +286,47 @@ TEST_CASE("deltas, pieces and snapshots lead to the same view", "[membership]") 
   CHECK_THROWS_WITH(apply(late, delta), Contains("doesn't fit version"));
 }
 
+TEST_CASE("a delta tells of the state at a version, not of what came since", "[membership]") {
+  Fixture f;
+  for (unsigned number = 1; number <= 3; ++number) f.join(number);
+  uint64_t published = f.members.version();
+  f.join(4);
+  f.members.set_names(id_of(1), {{"db", "10.64.0.67"}});
+  Delta delta = delta_since(f.members, 0, 100, published);
+  CHECK(delta.full);
+  CHECK(delta.to == published);
+  ClusterView view;
+  apply(view, delta);
+  CHECK(view.nodes.size() == 3);  // the head, 2 and 3; 1 has changed since
+  apply(view, delta_since(f.members, view.version, 100));
+  CHECK(view.nodes.size() == 5);
+  CHECK(view.nodes.at(id_of(1)).names.size() == 1);
+  // Settings that changed since wait, too.
+  published = f.members.version();
+  f.members.set_cluster(f.members.cluster());
+  CHECK_FALSE(delta_since(f.members, published, 100, published).cluster);
+  CHECK(delta_since(f.members, published, 100).cluster);
+}
+
+TEST_CASE("a journal may tell of an exchange in any order", "[membership]") {
+  Fixture f;
+  f.join(1, "one");
+  f.join(2, "two");
+  Node one = *f.members.find(id_of(1)), two = *f.members.find(id_of(2));
+  std::swap(one.name, two.name);
+  std::swap(one.slot, two.slot);
+  for (const auto& [first, second] : {std::pair(one, two), std::pair(two, one)}) {
+    Membership again(small_cluster(), MembershipTimes{});
+    for (const auto& [id, node] : f.members.nodes()) again.restore(node, f.now);
+    again.restore(first, f.now);
+    again.restore(second, f.now);
+    NodeFacts facts{.id = id_of(3), .name = "one"};
+    CHECK_THROWS_WITH(again.arrive(facts, f.now), Contains("the name belongs to node " + id_of(2)));
+    facts.name = "three";
+    CHECK(again.arrive(facts, f.now).slot == 3);
+  }
+}
+
 TEST_CASE("what the journal kept is what is restored", "[membership]") {
   Fixture f;
   f.join(1);
