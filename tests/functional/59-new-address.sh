@@ -45,3 +45,13 @@ wait_for 4 knows; echo "the head knows after $(took) s"
 wait_for 3 talks; echo "packets after $(took) s"
 awk -v t="$(took)" 'BEGIN { exit t > 5 }' || fail "after $(took) s"
 grep_quiet 'this machine has another address now' vm1/log
+
+# its network card is pulled out, and another one is put in: no process of ours minds
+on_vm vm1 ip link del eth0; sleep 2
+ip -n "$lab-vm1" link add eth0 type veth peer name vm1 netns "$lab-sw"
+in_lab ip link set vm1 master br0 up
+on_vm vm1 ip addr add "$lab_network.77/24" dev eth0; on_vm vm1 ip link set eth0 up; start=$EPOCHREALTIME
+on_vm vm1 ip route add default via "$lab_network.1"
+wait_for 6 talks; echo "another card: packets after $(took) s"
+kill -0 "$(cat vm1/pid)"
+both_run
