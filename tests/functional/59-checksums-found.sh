@@ -51,4 +51,6 @@ grep_quiet 'wrong checksums inside VXLAN' status
 on_vm vm1 ip link del rayctl.4242
 wait_for 5 talks
 sleep 12
+grep 'network: repaired' vm1/log >repairs; equal "$(wc -l <repairs)" 1 'a deleted link is told once'
+grep_quiet 'create link rayctl\.4242' repairs
 for vm in vm0 vm1; do equal "$(grep -c 'wrong checksums inside VXLAN' $vm/log)" 1; done

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Each process of a node beside its supervisor is killed or stopped (SIGSTOP) under it: names and packets are back within
 # 5 s, and it is said once. A container's shim or command that somebody stopped is left so: that is theirs, and nobody waits
-# for it.
-# timeout: 240
+# for it. The head's supervisor is away for longer than every limit: what runs goes on and talks.
+# timeout: 300
 source "$(dirname "$0")/common.sh"
 need_root
 need network_namespaces overlayfs tun
@@ -81,3 +81,11 @@ for who in "$shim" "$inside"; do
 done
 sleep 1; both_run; resolves; talks
 equal "$(grep -c 'exited' vm1/log || true)" 0
+
+# the head's supervisor is gone for a minute: names and packets all the while, and afterwards the same containers
+kill -9 "$(cat vm0/pid)"
+for _ in $(seq 12); do sleep 5; resolves; talks; done
+start_node vm0 --role head --image app:1 --workers 1 --overlay userspace "${sizes[@]}"
+wait_for 30 both_run
+kill -0 "$inside"; resolves; talks
+grep_none "is down$" vm0/log
