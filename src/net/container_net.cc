@@ -42,7 +42,7 @@ std::string host_link_name(const std::string& container) {
   return std::string(container_prefix) + part;
 }
 
-std::vector<std::string> attach_container(const Attachment& wanted, Metadata metadata) {
+std::vector<std::string> attach_container(const Attachment& wanted, Metadata metadata, PortMode mode) {
   std::vector<std::string> changes;
   Netlink netlink(NETLINK_ROUTE);
   std::string name = host_link_name(wanted.container);
@@ -76,14 +76,26 @@ std::vector<std::string> attach_container(const Attachment& wanted, Metadata met
   if (link->mtu != wanted.mtu) settings.mtu = wanted.mtu;
   if (link->master != bridge.index) settings.master = bridge.index;
   if (!link->up) settings.up = true;
-  if (!link->isolated || settings.master) settings.isolated = true;
-  if (settings.mtu || settings.master || settings.up || settings.isolated) {
+  bool keep = mode == PortMode::reflecting && !settings.master;
+  if (!link->isolated && !keep) settings.isolated = true;
+  if (settings.master) settings.isolated = true;
+  if (link->hairpin && !keep) settings.hairpin = false;
+  if (settings.mtu || settings.master || settings.up || settings.isolated || settings.hairpin) {
     set_link(netlink, link->index, name, settings);
     if (changes.empty()) changes.push_back(fmt::format("set up link {} on {}", name, wanted.bridge));
   }
   for (const std::string& change : configure_inside(netns, inside))
     changes.push_back(fmt::format("in container {}: {}", wanted.container, change));
   return changes;
+}
+
+std::vector<std::string> reflect_port(const std::string& container) {
+  Netlink netlink(NETLINK_ROUTE);
+  std::string name = host_link_name(container);
+  Link link = require_link(netlink, name);
+  if (!link.isolated && link.hairpin) return {};
+  set_link(netlink, link.index, name, {.isolated = false, .hairpin = true});
+  return {fmt::format("let link {} take frames of its bridge's other ports", name)};
 }
 
 void detach_container(const std::string& container) {

@@ -30,10 +30,20 @@ Attachment attachment(const std::string& container, const std::string& netns, co
 
 std::string host_link_name(const std::string& container);  // "rc" + 12 characters of the id
 
+// How a container's link stands on the bridge. isolated: it sees the bridge and no other container.
+// reflecting: where the kernel calls the IP rules for frames between a bridge's ports
+// (bridge-nf-call-iptables: Docker, Kubernetes), it also bridges what was sent to a published port of this
+// node and leads to a container of it: then a port must take frames from the others, and from itself. The
+// port guard (port_guard.h) then keeps containers from sending to each other.
+enum class PortMode { isolated, reflecting };
+
 // Makes the veth pair (the peer straight inside the namespace as eth0), addresses, default route, lo up;
 // IPv6 off in the namespace. What is there already and right stays. Returns what it did, empty for nothing.
-std::vector<std::string> attach_container(const Attachment& attachment,
-                                          Metadata metadata = Metadata::blocked);
+// A link that is new is isolated in either mode, until reflect_port().
+std::vector<std::string> attach_container(const Attachment& attachment, Metadata metadata = Metadata::blocked,
+                                          PortMode mode = PortMode::isolated);
+// Once the guard stands. Returns what it did, or nothing.
+std::vector<std::string> reflect_port(const std::string& container);
 
 // Removes the link; absent is fine. The namespace stays: Netns::remove().
 void detach_container(const std::string& container);

@@ -50,8 +50,11 @@ Link parse_link(const Answer& answer) {
   link.master = static_cast<int>(attributes.u32(IFLA_MASTER).value_or(0));
   Attributes info = attributes.nested(IFLA_LINKINFO);
   link.kind = info.string(IFLA_INFO_KIND).value_or("");
-  if (info.string(IFLA_INFO_SLAVE_KIND).value_or("") == "bridge")
-    link.isolated = info.nested(IFLA_INFO_SLAVE_DATA).u8(IFLA_BRPORT_ISOLATED).value_or(0) != 0;
+  if (info.string(IFLA_INFO_SLAVE_KIND).value_or("") == "bridge") {
+    Attributes port = info.nested(IFLA_INFO_SLAVE_DATA);
+    link.isolated = port.u8(IFLA_BRPORT_ISOLATED).value_or(0) != 0;
+    link.hairpin = port.u8(IFLA_BRPORT_MODE).value_or(0) != 0;
+  }
   if (link.kind == "vxlan") link.vxlan = parse_vxlan(info.nested(IFLA_INFO_DATA), link);
   return link;
 }
@@ -162,16 +165,17 @@ void set_link(Netlink& netlink, int index, const std::string& name, const LinkSe
   if (settings.master) message.u32(IFLA_MASTER, static_cast<uint32_t>(*settings.master));
   if (settings.mtu || settings.mac || settings.master || settings.up)
     netlink.request(message, "cannot set up link '{}'", name);
-  if (!settings.isolated) return;
+  if (!settings.isolated && !settings.hairpin) return;
   // A port's own settings go by a message of the bridge's family.
   Message port(RTM_SETLINK, 0);
   ifinfomsg port_header{};
   port_header.ifi_family = AF_BRIDGE;
   port_header.ifi_index = index;
   port.fixed(port_header).nest(IFLA_PROTINFO, [&] {
-    port.u8(IFLA_BRPORT_ISOLATED, *settings.isolated ? 1 : 0);
+    if (settings.isolated) port.u8(IFLA_BRPORT_ISOLATED, *settings.isolated ? 1 : 0);
+    if (settings.hairpin) port.u8(IFLA_BRPORT_MODE, *settings.hairpin ? 1 : 0);
   });
-  netlink.request(port, "cannot isolate link '{}' on its bridge", name);
+  netlink.request(port, "cannot set up link '{}' on its bridge", name);
 }
 
 bool delete_link(Netlink& netlink, const std::string& name) {

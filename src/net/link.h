@@ -23,6 +23,7 @@ struct Link {
   bool loopback = false;
   int master = 0;                       // the bridge that it is a port of; 0 = none
   bool isolated = false;                // of a bridge's port
+  bool hairpin = false;                 // of a bridge's port: gets back what it sent
   std::optional<VxlanLink> vxlan = {};  // of kind "vxlan"
 };
 
@@ -51,6 +52,7 @@ struct LinkSettings {
   std::optional<Mac> mac = {};
   std::optional<int> master = {};     // index of the bridge; 0 releases it
   std::optional<bool> isolated = {};  // a port that sees the bridge, and no other isolated port
+  std::optional<bool> hairpin = {};
   std::optional<bool> up = {};
 };
 void set_link(Netlink& netlink, int index, const std::string& name, const LinkSettings& settings);

@@ -63,6 +63,13 @@ bool may_ask_metadata(const NodeNetwork& wanted, const Address& container) {
   });
 }
 
+// Whether containers' own requests for published ports are bridged instead of routed (PortMode).
+bool bridges_published(const NodeNetwork& wanted) {
+  return wanted.policy && sysctl("bridge/bridge-nf-call-iptables") == "1" &&
+         std::any_of(wanted.policy->connect.begin(), wanted.policy->connect.end(),
+                     [](const Connect& c) { return c.from == public_label; });
+}
+
 void add(std::vector<std::string>& list, const std::vector<std::string>& more) {
   list.insert(list.end(), more.begin(), more.end());
 }
@@ -261,19 +268,26 @@ Reconciled NetworkReconciler::reconcile(const NodeNetwork& wanted) {
   reconcile_bridge(state.route, wanted, result.mtu, result.changes);
   enable_forwarding(state.saved_forwarding(), result.changes);
   std::vector<GuardedPort> ports;
+  std::vector<std::string> attached;
+  bool reflecting = bridges_published(wanted);
   for (Attachment container : wanted.containers) {
     container.mtu = result.mtu;
     try {
       add(result.changes,
-          attach_container(
-              container, may_ask_metadata(wanted, container.address) ? Metadata::allowed : wanted.metadata));
+          attach_container(container,
+                           may_ask_metadata(wanted, container.address) ? Metadata::allowed : wanted.metadata,
+                           reflecting ? PortMode::reflecting : PortMode::isolated));
       ports.push_back({host_link_name(container.container), container.mac, container.address});
+      if (reflecting) ports.back().bridge = container_mac(gateway_address(overlay.subnet));
+      attached.push_back(container.container);
     } catch (const Error& error) {  // the others go on
       result.problems.push_back(
           fmt::format("attaching container '{}': {}", container.container, error.message()));
     }
   }
   if (apply_port_guard(state.netfilter, ports)) result.changes.push_back("set nftables table netdev rayctl");
+  if (reflecting)
+    for (const std::string& container : attached) add(result.changes, reflect_port(container));
   if (wanted.foreign_firewall == ForeignFirewall::adjust) {
     ForeignOutcome foreign = permit_forwarding(
         state.netfilter,

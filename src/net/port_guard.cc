@@ -16,7 +16,8 @@ namespace rayctl::net {
 
 namespace {
 
-constexpr uint32_t source_mac_offset = 6, ip_source_offset = 12, arp_sender_offset = 14;
+constexpr uint32_t target_mac_offset = 0, source_mac_offset = 6, ip_source_offset = 12,
+                   arp_sender_offset = 14;
 
 // One rule: conditions, then a counter and a drop.
 class Rule {
@@ -85,7 +86,43 @@ std::string comment(const GuardedPort& port, std::string_view what) {
   return fmt::format("rayctl: {} but {} {}", what, to_string(port.address), to_string(port.mac));
 }
 
-constexpr std::string_view checks[] = {"no frame", "no packet", "no ARP", "neither IPv4 nor ARP"};
+constexpr Mac broadcast{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+struct Check {
+  std::string_view what;
+  std::function<void(Rule&)> conditions;
+};
+
+// In their order; each drops what meets its conditions.
+std::vector<Check> checks(const GuardedPort& port) {
+  Bytes mac = std::as_bytes(std::span(port.mac.bytes)), all = std::as_bytes(std::span(broadcast.bytes));
+  Bytes address = std::as_bytes(std::span(port.address.bytes.data(), port.address.size()));
+  std::vector<Check> list = {
+      {"no frame", [=](Rule& r) { r.other_than(NFT_PAYLOAD_LL_HEADER, source_mac_offset, mac); }},
+      {"no packet",
+       [=](Rule& r) {
+         r.protocol(ETH_P_IP, NFT_CMP_EQ).other_than(NFT_PAYLOAD_NETWORK_HEADER, ip_source_offset, address);
+       }},
+      {"no ARP",
+       [=](Rule& r) {
+         r.protocol(ETH_P_ARP, NFT_CMP_EQ).other_than(NFT_PAYLOAD_NETWORK_HEADER, arp_sender_offset, address);
+       }},
+      {"neither IPv4 nor ARP",
+       [](Rule& r) { r.protocol(ETH_P_IP, NFT_CMP_NEQ).protocol(ETH_P_ARP, NFT_CMP_NEQ); }},
+  };
+  if (!port.bridge) return list;
+  Bytes bridge = std::as_bytes(std::span(port.bridge->bytes));
+  list.push_back(
+      {"no packet past the bridge", [=](Rule& r) {
+         r.protocol(ETH_P_IP, NFT_CMP_EQ).other_than(NFT_PAYLOAD_LL_HEADER, target_mac_offset, bridge);
+       }});
+  list.push_back({"no ARP past the bridge", [=](Rule& r) {
+                    r.protocol(ETH_P_ARP, NFT_CMP_EQ)
+                        .other_than(NFT_PAYLOAD_LL_HEADER, target_mac_offset, bridge)
+                        .other_than(NFT_PAYLOAD_LL_HEADER, target_mac_offset, all);
+                  }});
+  return list;
+}
 
 void port_messages(std::vector<Message>& messages, const GuardedPort& port) {
   Message& chain = messages.emplace_back(nft_message(NFT_MSG_NEWCHAIN, NFPROTO_NETDEV, NLM_F_CREATE));
@@ -96,20 +133,8 @@ void port_messages(std::vector<Message>& messages, const GuardedPort& port) {
         .string(NFTA_HOOK_DEV, port.link);
   });
   chain.be32(NFTA_CHAIN_POLICY, NF_ACCEPT).string(NFTA_CHAIN_TYPE, "filter");
-  Bytes mac = std::as_bytes(std::span(port.mac.bytes));
-  Bytes address = std::as_bytes(std::span(port.address.bytes.data(), port.address.size()));
-  std::function<void(Rule&)> conditions[] = {
-      [&](Rule& r) { r.other_than(NFT_PAYLOAD_LL_HEADER, source_mac_offset, mac); },
-      [&](Rule& r) {
-        r.protocol(ETH_P_IP, NFT_CMP_EQ).other_than(NFT_PAYLOAD_NETWORK_HEADER, ip_source_offset, address);
-      },
-      [&](Rule& r) {
-        r.protocol(ETH_P_ARP, NFT_CMP_EQ).other_than(NFT_PAYLOAD_NETWORK_HEADER, arp_sender_offset, address);
-      },
-      [&](Rule& r) { r.protocol(ETH_P_IP, NFT_CMP_NEQ).protocol(ETH_P_ARP, NFT_CMP_NEQ); },
-  };
-  for (size_t i = 0; i < std::size(checks); ++i)
-    Rule(messages, port.link, comment(port, checks[i])).put(conditions[i]);
+  for (const Check& check : checks(port))
+    Rule(messages, port.link, comment(port, check.what)).put(check.conditions);
 }
 
 Message table_message(uint16_t type, uint16_t flags) {
@@ -132,7 +157,7 @@ Found found_rules(Netlink& netfilter) {
 bool apply_port_guard(Netlink& netfilter, const std::vector<GuardedPort>& ports) {
   Found wanted;
   for (const GuardedPort& port : ports)
-    for (std::string_view check : checks) wanted.insert({port.link, comment(port, check)});
+    for (const Check& check : checks(port)) wanted.insert({port.link, comment(port, check.what)});
   if (found_rules(netfilter) == wanted) return false;
   std::vector<Message> messages;
   messages.push_back(table_message(NFT_MSG_NEWTABLE, NLM_F_CREATE));  // so that the deletion never fails

@@ -2,6 +2,7 @@
 // node can speak in its name, whatever the rules allow that one.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ struct GuardedPort {
   std::string link;  // the host's end
   Mac mac = {};      // the container's
   Address address = {};
+  // The bridge's: what isn't sent to it goes nowhere, for ports that aren't isolated from each other.
+  std::optional<Mac> bridge = {};
 };
 
 // Table `netdev rayctl`: a chain a link, at ingress. In one transaction; returns false when it stood already.

@@ -102,11 +102,6 @@ Check reach(const CheckInput& input, const CheckFacts& facts, size_t i) {
   return check;
 }
 
-bool publishes(const net::NodeNetwork& wanted) {
-  return wanted.policy && std::any_of(wanted.policy->connect.begin(), wanted.policy->connect.end(),
-                                      [](const net::Connect& c) { return c.from == net::public_label; });
-}
-
 // Through VXLAN the network card may be left to compute what TCP and UDP are checked by.
 Check judge_checksums(const CheckInput& input, const CheckFacts& facts) {
   Check check{"checksums"};
@@ -146,12 +141,6 @@ void judge_machine(const CheckInput& input, const CheckFacts& facts, std::vector
     checks.push_back({"forwarding", Verdict::failure,
                       "IPv4 packets are not forwarded: something reset the setting",
                       "sysctl -w net.ipv4.ip_forward=1"});
-  if (facts.bridged_rules && publishes(input.wanted))
-    checks.push_back(
-        {"published ports", Verdict::warning,
-         "this node's containers can't reach its own published ports (others can): the kernel bridges what "
-         "it should route",
-         "sysctl -w net.bridge.bridge-nf-call-iptables=0, unless Docker or Kubernetes needs it here"});
   if (facts.pool_overlap.empty())
     checks.push_back({"pool", Verdict::ok,
                       net::to_string(input.wanted.overlay.pool) + " overlaps no network of this host"});
@@ -235,7 +224,6 @@ CheckFacts look_up(const CheckInput& input) {
     facts.pool_overlap = error.message();
   }
   facts.forwarding = net::sysctl("ipv4/ip_forward") == "1";
-  facts.bridged_rules = net::sysctl("bridge/bridge-nf-call-iptables") == "1";
   std::vector<net::ProbeTarget> small, large;
   for (const net::Peer& peer : input.wanted.overlay.peers) {
     small.push_back(target(input.wanted.overlay, peer, small_size));

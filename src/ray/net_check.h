@@ -39,7 +39,6 @@ struct CheckInput {
 struct CheckFacts {
   std::string pool_overlap = {};  // the error's text
   bool forwarding = false;
-  bool bridged_rules = false;  // br_netfilter: frames between a bridge's ports go through the IP rules
   std::vector<net::ProbeAnswer> small = {}, large = {};
   std::vector<net::Checksums> checksums = {};            // VXLAN's, per peer
   std::map<net::WireguardKey, int64_t> handshakes = {};  // seconds since the epoch

@@ -65,18 +65,6 @@ TEST_CASE("each thing that is wrong has its reason and a line to type", "[net-ch
   CHECK_THAT(lab.about("reach ray-wk-1").fix, Contains("open UDP port 8472 between 192.0.2.1 and 192.0.2.3"));
 }
 
-TEST_CASE("published ports under a bridge that calls the IP rules: said only where it matters",
-          "[net-check]") {
-  Lab lab(net::OverlayMode::vxlan);
-  lab.facts.bridged_rules = true;
-  CHECK(lab.about("published ports").reason == "no such check");
-  lab.input.wanted.policy.emplace().connect = {{net::public_label, "web", 80, 80}};
-  CHECK(lab.about("published ports").verdict == Verdict::warning);
-  CHECK_THAT(lab.about("published ports").fix, Contains("bridge-nf-call-iptables=0"));
-  lab.facts.bridged_rules = false;
-  CHECK(lab.about("published ports").reason == "no such check");
-}
-
 TEST_CASE("checksums: wrong ones, those that the kernel computes now, and what isn't known", "[net-check]") {
   Lab lab(net::OverlayMode::vxlan);
   CHECK_THAT(lab.about("checksums").reason, Contains("at 2 of 2 peers"));
