@@ -21,13 +21,18 @@ COPY --chmod=755 busybox run /bin/
 ENV PATH=/bin
 X
 make_lab vm0 vm1
+for vm in vm0 vm1; do  # a network that eats the usual ports, as VMware's NSX does
+  on_vm $vm nft -f - <<'X'
+table ip nsx { chain in { type filter hook prerouting priority -400; udp dport { 4789, 8472, 51820 } counter drop; }; }
+X
+done
 for vm in vm0 vm1; do
   mkdir -p $vm
   on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
   rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
 done
 sizes=(--memory 512M --cpus 1)
-start_node vm0 --role head --image app:1 --workers 1 --overlay userspace "${sizes[@]}"
+start_node vm0 --role head --image app:1 --workers 1 --overlay userspace --overlay-port 4999 "${sizes[@]}"
 wait_for 30 test -s "$T/vm0/state/cluster/worker-token"
 start_node vm1 --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"
 both_run() { [ "$(node vm0 ps | grep -c ' Up ')" = 2 ]; }
@@ -60,3 +65,6 @@ mend
 wait_for 6 known; echo "down: names after $(since) s"
 wait_for 3 talks; echo "down: packets after $(since) s"
 awk -v s="$(since)" 'BEGIN { exit s > 7 }' || fail "after $(since) s"
+node vm0 net check >checks
+equal "$(grep -cE ' overlay +ok +userspace, .*, UDP port 4999,' checks)" 2
+for vm in vm0 vm1; do on_vm $vm nft list table ip nsx >eaten; grep_quiet 'counter packets 0 ' eaten; done

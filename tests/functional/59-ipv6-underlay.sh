@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Machines that have only IPv6 between them: the same overlay, encrypted or not; and a UDP port of the operator's choice.
+# Machines that have only IPv6 between them: the same overlay, encrypted or not.
 source "$(dirname "$0")/common.sh"
 source "$here/net_lab.sh"
 need tun

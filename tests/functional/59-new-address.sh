@@ -21,13 +21,18 @@ COPY --chmod=755 busybox run /bin/
 ENV PATH=/bin
 X
 make_lab vm0 vm1
+for vm in vm0 vm1; do  # a network that eats the usual ports, as VMware's NSX does
+  on_vm $vm nft -f - <<'X'
+table ip nsx { chain in { type filter hook prerouting priority -400; udp dport { 4789, 8472, 51820 } counter drop; }; }
+X
+done
 for vm in vm0 vm1; do
   mkdir -p $vm
   on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
   rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
 done
 sizes=(--memory 512M --cpus 1)
-start_node vm0 --role head --image app:1 --workers 1 --overlay vxlan "${sizes[@]}"
+start_node vm0 --role head --image app:1 --workers 1 --overlay vxlan --overlay-port 4999 "${sizes[@]}"
 wait_for 30 test -s "$T/vm0/state/cluster/worker-token"
 start_node vm1 --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"
 both_run() { [ "$(node vm0 ps | grep -c ' Up ')" = 2 ]; }
@@ -55,3 +60,6 @@ on_vm vm1 ip route add default via "$lab_network.1"
 wait_for 6 talks; echo "another card: packets after $(took) s"
 kill -0 "$(cat vm1/pid)"
 both_run
+node vm0 net check >checks
+equal "$(grep -cE ' overlay +ok +vxlan, .*, UDP port 4999,' checks)" 2
+for vm in vm0 vm1; do on_vm $vm nft list table ip nsx >eaten; grep_quiet 'counter packets 0 ' eaten; done
