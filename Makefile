@@ -4,7 +4,8 @@
 # make e2e        whole clusters in virtual machines (QEMU; a quarter of an hour and more without KVM)
 # make bench      figures beside those of peers             make fuzz TIME=60 ONLY=name
 # make lint       layers, house rules, layout               make tidy (clang-tidy: slow)
-# make dist       dist/rayctl-VERSION-linux-ARCH            make install | uninstall PREFIX=/usr/local DESTDIR=
+# make dist       dist/rayctl-VERSION-linux-ARCH, x86_64 and aarch64; make install | uninstall PREFIX=/usr/local DESTDIR=
+# ARCH=aarch64    cross-built: bin/rayctl-aarch64, build/release-aarch64; runs under qemu-user-static
 # MODE=dev        -O0 in build/dev (with ccache)            MODE=asan: ASan and UBSan; runs the units
 # Each works first on a bare Debian 12: as root it installs what it lacks, else it says what to install. V=1 shows commands.
 VERSION := 0.1.0
@@ -23,9 +24,14 @@ MODE ?= $(or $(word 2,$(subst /, ,$(firstword $(filter build/%,$(MAKECMDGOALS)))
 ifeq ($(filter $(MODE),release dev asan fuzz),)
 $(error MODE is '$(MODE)': it must be release, dev, asan or fuzz)
 endif
-O := build/$(MODE)
-ARCH := $(shell uname -m)
-DEPS_PREFIX := $(shell tests/deps/deps.sh --prefix)
+HOST := $(shell uname -m)
+ARCH ?= $(HOST)
+cross = $(if $(filter $(HOST),$(ARCH)),,$1)
+ifneq ($(filter-out $(HOST) aarch64,$(ARCH))$(call cross,$(filter asan fuzz,$(MODE))),)
+$(error ARCH is '$(ARCH)': it must be $(HOST), or aarch64 where MODE is release or dev)
+endif
+O := build/$(MODE)$(call cross,-$(ARCH))
+DEPS_PREFIX := $(shell tests/deps/deps.sh --prefix $(ARCH))
 
 Q := $(if $(V),,@)
 say = @printf '  %-6s %s\n' '$(1)' '$(2)'
@@ -36,8 +42,11 @@ CXX_dev := g++
 CXX_asan := g++
 CXX_fuzz := clang++
 ifneq ($(filter default undefined,$(origin CXX)),)
-CXX := $(CXX_$(MODE))
+CXX := $(call cross,$(ARCH)-linux-gnu-)$(CXX_$(MODE))
 endif
+# the C library is Debian's newest, too: the one of its cross-compiler isn't kept up to date
+SYSROOT := $(DEPS_PREFIX)/sysroot
+override CXX += $(call cross,--sysroot=$(SYSROOT) $(addsuffix $(SYSROOT)/usr/lib/$(ARCH)-linux-gnu,-B -L))
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT_small_release := -Os
 OPT_release := -O2 -g1 -ffile-prefix-map=$(CURDIR)=.
@@ -54,10 +63,11 @@ WERROR ?= $(if $(filter release,$(MODE)),,1)
 GCC_NOISE := $(if $(filter g++,$(CXX_$(MODE))),-Wno-restrict -Wno-maybe-uninitialized)
 WARNINGS := -Wall -Wextra -Wpedantic -Wno-missing-field-initializers $(GCC_NOISE) $(if $(filter fuzz,$(MODE)),-Wno-zero-length-array) $(if $(filter-out 0,$(WERROR)),-Werror)
 CPPFLAGS := -Isrc -isystem $(DEPS_PREFIX)/include
-CXXFLAGS := -std=c++20 $(OPT_$(MODE)) -pthread -ffunction-sections -fdata-sections $(WARNINGS)
+CXXFLAGS := -std=c++20 $(OPT_$(MODE)) -pthread -ffunction-sections -fdata-sections $(if $(filter aarch64,$(ARCH)),-fsigned-char) $(WARNINGS)
 # tests are compiled once and run once: their own code isn't worth optimising
 TEST_CXXFLAGS := $(if $(filter release,$(MODE)),$(patsubst -O2,-O0,$(CXXFLAGS)),$(CXXFLAGS)) -Itests
 LDFLAGS := $(LINK_$(MODE)) -pthread -L$(DEPS_PREFIX)/lib
+OBJCOPY := $(call cross,$(ARCH)-linux-gnu-)objcopy
 LDLIBS := -larchive -lcurl -lcares -lnghttp2 -lssl -lcrypto -lisal -lzstd -lz -lseccomp -lyaml -lpugixml -ldl
 
 # worktrees share the cache: paths are relative, so the directory needn't be part of the hash
@@ -80,13 +90,13 @@ MAIN_OBJECT := $(O)/obj/cli/main.o
 UNIT_OBJECTS := $(patsubst tests/unit/%.cc,$(O)/unit/%.o,$(UNIT_SOURCES))
 UNITS := $(O)/units
 FUZZERS := $(patsubst tests/fuzz/%.cc,build/fuzz/bin/%,$(FUZZ_SOURCES))
-BINARY := $(if $(filter release,$(MODE)),bin/rayctl,$(O)/rayctl)
+BINARY := $(if $(filter release,$(MODE)),bin/rayctl$(call cross,-$(ARCH)),$(O)/rayctl)
 
 .PHONY: all deps units unit functional test e2e bench fuzz fuzzers lint tidy format demo dist install uninstall clean FORCE
 all: $(BINARY)
 
 deps:
-	@tests/deps/deps.sh build
+	@tests/deps/deps.sh --arch $(ARCH) build
 # a newer revision of a library in Debian's archive is taken by: make deps-update
 deps-%:
 	$(if $(filter update,$*),@tests/deps/deps.sh --update build,@tests/deps/deps.sh $(subst -, ,$*))
@@ -105,17 +115,24 @@ isal_version = $$(cut -d- -f1 $(DEPS_PREFIX)/.stamp-libisal)
 $(O)/obj/base/version.o: CPPFLAGS += -DRAYCTL_VERSION='"$(VERSION)"' -DRAYCTL_ISAL_VERSION="\"$(isal_version)\""
 $(O)/obj/base/version.o: Makefile
 
-# the engines' seccomp profile becomes a BPF program while rayctl is built
+# the engines' seccomp profile becomes a BPF program while rayctl is built, by a program of the machine that builds
 SECCOMP_PROFILE := /usr/share/containers/seccomp.json
 $(SECCOMP_PROFILE): | deps
 GENERATOR_OBJECTS := $(patsubst %,$(O)/obj/%.o,run/seccomp_generator run/seccomp_compile run/seccomp_profile \
 	run/capabilities base/error base/fd base/file base/fmt base/json base/text)
-$(O)/gen/generator: $(GENERATOR_OBJECTS)
+GENERATOR := build/$(MODE)/gen/generator
+ifeq ($(ARCH),$(HOST))
+$(GENERATOR): $(GENERATOR_OBJECTS)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CXX) $(LDFLAGS) -o $@ $^ -lseccomp
-$(O)/gen/seccomp_default.cc: $(O)/gen/generator $(SECCOMP_PROFILE)
+else
+$(GENERATOR): FORCE
+	@$(MAKE) --no-print-directory MODE=$(MODE) ARCH=$(HOST) $@
+endif
+$(O)/gen/seccomp_default.cc: $(GENERATOR) $(SECCOMP_PROFILE)
 	$(call say,GEN,$@)
+	@mkdir -p $(@D)
 	$(Q)$< $(SECCOMP_PROFILE) $(ARCH) >$@
 # the specs that anyone can import are part of the program
 SPECS := $(sort $(wildcard specs/*.spec specs/*/*.spec))
@@ -140,11 +157,11 @@ $(O)/rayctl: $(MAIN_OBJECT) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)tests/deps/link.sh $(CXX) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-bin/rayctl: build/release/rayctl
+bin/rayctl$(call cross,-$(ARCH)): $(O)/rayctl
 	$(call say,STRIP,$@)
 	@mkdir -p bin
-	$(Q)objcopy --only-keep-debug $< $<.debug
-	$(Q)objcopy --strip-all --add-gnu-debuglink=$<.debug $< $@
+	$(Q)$(OBJCOPY) --only-keep-debug $< $<.debug
+	$(Q)$(OBJCOPY) --strip-all --add-gnu-debuglink=$<.debug $< $@
 
 # --- tests ---
 $(O)/unit/%.o: tests/unit/%.cc $(O)/flags | deps deps-unit
@@ -165,6 +182,7 @@ DRIVERS := $(patsubst tests/drivers/%.cc,$(O)/drivers/%,$(wildcard tests/drivers
 export RAYCTL_BUILD := $(CURDIR)/$(O)
 export RAYCTL := $(CURDIR)/$(BINARY)
 export RAYCTL_MODE := $(MODE)
+export RAYCTL_RUNNER := $(call cross,qemu-$(ARCH)-static)
 unit: $(UNITS)
 	@tests/run.sh unit
 functional: $(BINARY) $(DRIVERS) deps-test
@@ -210,11 +228,16 @@ compile_commands.json: $(O)/flags $(SOURCES) $(UNIT_SOURCES)
 
 # --- one file on PATH is the whole installation; manual and completions come from its own table of commands ---
 PREFIX ?= /usr/local
-DIST := dist/rayctl-$(VERSION)-linux-$(ARCH)
-dist: bin/rayctl
-	$(call say,DIST,$(DIST))
-	$(Q)install -D -m 755 $(BINARY) $(DIST)
-	$(Q)cd dist && sha256sum $(notdir $(DIST)) >SHA256SUMS
+DIST := dist/rayctl-$(VERSION)-linux
+DIST_ARCHS ?= $(sort $(HOST) aarch64)
+$(DIST)-$(ARCH): $(BINARY)
+	$(call say,DIST,$@)
+	$(Q)install -D -m 755 $< $@
+dist:
+	@rm -f dist/*
+	@$(foreach a,$(DIST_ARCHS),$(MAKE) --no-print-directory MODE=release ARCH=$a $(DIST)-$a &&) true
+	$(Q)cd dist && sha256sum $(notdir $(DIST_ARCHS:%=$(DIST)-%)) >SHA256SUMS
+	@tests/dist.sh $(DIST_ARCHS:%=$(DIST)-%)
 to = $(DESTDIR)$(PREFIX)
 BASH_COMPLETION = $(to)/share/bash-completion/completions/rayctl
 ZSH_COMPLETION = $(to)/share/zsh/site-functions/_rayctl
@@ -223,10 +246,10 @@ install: $(BINARY)
 	$(call say,COPY,$(to)/bin/rayctl)
 	$(Q)install -D -m 755 $(BINARY) '$(to)/bin/rayctl'
 	$(Q)install -d '$(to)/share/man/man1' '$(dir $(BASH_COMPLETION))' '$(dir $(ZSH_COMPLETION))' '$(dir $(FISH_COMPLETION))'
-	$(Q)$(BINARY) man '$(to)/share/man/man1'
-	$(Q)$(BINARY) completion bash >'$(BASH_COMPLETION)'
-	$(Q)$(BINARY) completion zsh >'$(ZSH_COMPLETION)'
-	$(Q)$(BINARY) completion fish >'$(FISH_COMPLETION)'
+	$(Q)$(RAYCTL_RUNNER) $(BINARY) man '$(to)/share/man/man1'
+	$(Q)$(RAYCTL_RUNNER) $(BINARY) completion bash >'$(BASH_COMPLETION)'
+	$(Q)$(RAYCTL_RUNNER) $(BINARY) completion zsh >'$(ZSH_COMPLETION)'
+	$(Q)$(RAYCTL_RUNNER) $(BINARY) completion fish >'$(FISH_COMPLETION)'
 uninstall:
 	$(Q)rm -f '$(to)/bin/rayctl' '$(to)'/share/man/man1/rayctl.1 '$(to)'/share/man/man1/rayctl-*.1
 	$(Q)rm -f '$(BASH_COMPLETION)' '$(ZSH_COMPLETION)' '$(FISH_COMPLETION)'

@@ -38,7 +38,7 @@ run_unit() {  # ONLY is passed to Catch2 as it is
   local log=$logs/unit.log status good bad
   mkdir -p "$logs"
   # shellcheck disable=SC2086
-  timeout -k 10 600 "$RAYCTL_BUILD/units" ${ONLY:+$ONLY} >"$log" 2>&1 </dev/null; status=$?
+  timeout -k 10 600 ${RAYCTL_RUNNER:-} "$RAYCTL_BUILD/units" ${ONLY:+$ONLY} >"$log" 2>&1 </dev/null; status=$?
   good=$(sed -nE 's/^All tests passed \([0-9]+ assertions? in ([0-9]+) test cases?\)$/\1/p; s/^test cases: .*[^0-9]([0-9]+) passed.*/\1/p' "$log")
   bad=$(sed -nE 's/^test cases: .*[^0-9]([0-9]+) failed.*/\1/p' "$log")
   [ "$status" = 0 ] || cat "$log"

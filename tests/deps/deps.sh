@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What the build needs from outside: packages of Debian, and three static libraries built from Debian's source packages.
-#   deps.sh --prefix             print where those libraries are installed
+#   deps.sh --prefix [ARCH]      print where those libraries are installed
 #   deps.sh GROUP...             make sure that the groups of `packages` are there; `build` also builds the libraries
 #   deps.sh --update GROUP...    the same, and rebuild a library that Debian has a newer revision of
+#   deps.sh --arch ARCH build    the libraries, and Debian's, for another processor; and the cross-compiler
 # RAYCTL_DEPS moves the cache: /var/cache/rayctl/deps for root, ~/.cache/rayctl/deps otherwise.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +13,7 @@ libraries=(curl libarchive libisal)
 
 # The key changes with the recipe and the machine's architecture; revisions of Debian are files beside the libraries.
 key=$(cat "$here/libraries.sh" | cksum | cut -d' ' -f1)
-prefix=$cache/$(uname -m)-$key
+arch=$(uname -m)
 
 fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
 
@@ -70,18 +71,23 @@ libraries_there() {
 }
 
 main() {
-  [ "${1:-}" != --prefix ] || { echo "$prefix"; return; }
+  [ "${1:-}" != --prefix ] || { echo "$cache/${2:-$arch}-$key"; return; }
   local update=
   [ "${1:-}" != --update ] || { update=1; shift; }
+  [ "${1:-}" != --arch ] || { arch=$2; shift 2; }
+  prefix=$cache/$arch-$key
   command -v dpkg-query >/dev/null ||
     fail "this is no Debian: install what $here/packages lists, and curl, libarchive and isa-l as $here/libraries.sh says"
-  install_packages "$@"
+  local cross=
+  [ "$arch" = "$(uname -m)" ] || cross=cross-$arch
+  install_packages "$@" $cross
   case " $* " in *' test '* | *' bench '*) "$here/go.sh" ;; esac
   case " $* " in *' test '*) "$here/python.sh"; "$here/oci_validation.sh" ;; esac
   case " $* " in *' build '*) ;; *) return 0 ;; esac
   if [ -z "$update" ] && libraries_there; then return 0; fi
   lock
   if [ -z "$update" ] && libraries_there; then return 0; fi
-  "$here/libraries.sh" "$prefix" "${libraries[@]}"
+  [ -z "$cross" ] || "$here/sysroot.sh" "$arch" "$prefix"
+  "$here/libraries.sh" "$arch" "$prefix" "${libraries[@]}"
 }
 main "$@"

@@ -1,48 +1,37 @@
 #!/usr/bin/env bash
-# libraries.sh PREFIX NAME...: builds libraries from Debian's source packages, static and with no more in them than
-# rayctl uses, and installs them under PREFIX. Debian's own archives of these want a dozen libraries that have no
-# static form (libkrb5, ...), or do not exist (isa-l). What is there in Debian's newest revision is left alone.
-# Run by deps.sh, under its lock. Verified: a library counts as built once its archive has the symbols we call.
+# libraries.sh ARCH PREFIX NAME...: builds libraries from Debian's source packages, static and with no more in them than
+# rayctl uses, and installs them under PREFIX; for another processor against PREFIX/sysroot (sysroot.sh). Debian's own
+# archives of these want a dozen libraries that have no static form (libkrb5, ...), or do not exist (isa-l). What is there
+# in Debian's newest revision is left alone. Run by deps.sh, under its lock. Verified: a library counts as built once its
+# archive has the symbols we call.
 set -euo pipefail
-prefix=$1; shift
+arch=$1 prefix=$2; shift 2
 jobs=$(nproc)
 work=$(mktemp -d "${TMPDIR:-/tmp}/rayctl-deps.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-
-fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }
-
-# apt-get on source entries derived from the machine's own binary ones; nothing in /etc or /var/lib changes.
-source_apt() {
-  apt-get -q -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User= \
-    -o Acquire::Retries=3 -o APT::Get::Only-Source=true "$@"
-}
-
-find_sources() {
-  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg option=
-  [ ! -e $keyring ] || option="[signed-by=$keyring] "
-  mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
-  apt-get indextargets --format "deb-src $option\$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
-    'Created-By: Packages' 'Origin: Debian' | sort -u >"$work/sources.list"
-  [ -s "$work/sources.list" ] || fail "apt knows no archive of Debian; type as root: apt-get update"
-  source_apt update >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "cannot read the lists of source packages"; }
-}
+# shellcheck source=tests/deps/archive.sh
+. "$(dirname "${BASH_SOURCE[0]}")/archive.sh"
 
 revision() {  # the newest that the archive has
-  source_apt --print-uris --dsc-only --download-only source "$1" 2>/dev/null |
+  archive_apt --print-uris --dsc-only --download-only source "$1" 2>/dev/null |
     sed -n "s/^'[^']*' $1_\([^ ]*\)\.dsc .*/\1/p"
 }
 
 flags='-O2 -g0 -fPIC -ffunction-sections -fdata-sections'
-multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+target=$arch-linux-gnu
+export CC=gcc AR=ar RANLIB=ranlib NM=nm PKG_CONFIG=/bin/false
+if [ "$arch" != "$(uname -m)" ]; then
+  export CC="$target-gcc --sysroot=$prefix/sysroot" AR=$target-ar RANLIB=$target-ranlib NM=$target-nm
+fi
 
-has_symbol() { [ "$(nm "$1" 2>/dev/null | grep -c " T $2$")" -gt 0 ]; }
+has_symbol() { [ "$("$NM" "$1" 2>/dev/null | grep -c " T $2$")" -gt 0 ]; }
 
 # HTTP and HTTPS only. The configure script of the release is used as it is: Debian's patches to configure.ac concern
 # what is off here, so its time stamp is put back and no autotools are needed.
 build_curl() {
   touch aclocal.m4 && find . -name Makefile.in -exec touch {} + && touch configure lib/curl_config.h.in
-  ./configure -q --host="$multiarch" --prefix="$1" --disable-shared --enable-static --disable-dependency-tracking \
+  ./configure -q --build="$(uname -m)-linux-gnu" --host="$target" --prefix="$1" \
+    --disable-shared --enable-static --disable-dependency-tracking \
     --with-openssl --with-zlib --with-nghttp2 --enable-ares --enable-http --enable-proxy --enable-ipv6 --enable-http-auth \
     --disable-ftp --disable-file --disable-ldap --disable-ldaps --disable-rtsp --disable-dict --disable-telnet \
     --disable-tftp --disable-pop3 --disable-imap --disable-smb --disable-smtp --disable-gopher --disable-mqtt \
@@ -61,7 +50,8 @@ build_curl() {
 # tar with zlib and zstd; the digests that tar needs none of, ACLs, XML and the rest are off.
 build_libarchive() {
   touch aclocal.m4 && touch Makefile.in && touch configure config.h.in
-  ./configure -q --host="$multiarch" --prefix="$1" --disable-shared --enable-static --disable-dependency-tracking \
+  ./configure -q --build="$(uname -m)-linux-gnu" --host="$target" --prefix="$1" \
+    --disable-shared --enable-static --disable-dependency-tracking \
     --disable-bsdtar --disable-bsdcat --disable-bsdcpio --disable-acl --disable-xattr --without-bz2lib --without-libb2 \
     --without-iconv --without-lz4 --without-lzma --without-lzo2 --without-cng --without-mbedtls --without-nettle \
     --without-openssl --without-xml2 --without-expat --with-zlib --with-zstd CFLAGS="$flags"
@@ -75,7 +65,8 @@ build_libarchive() {
 
 # igzip only: deflate and inflate, CRC and Adler.
 build_libisal() {
-  make -s -f Makefile.unx -j"$jobs" units='igzip crc' CFLAGS_="$flags -D_GNU_SOURCE" lib
+  make -s -f Makefile.unx -j"$jobs" units='igzip crc' host_cpu="$arch" CC="$CC" AR="$AR" \
+    "CFLAGS_$([ "$arch" = x86_64 ] || echo "$arch")=$flags -D_GNU_SOURCE" lib
   install -D -m 644 bin/isa-l.a "$1/lib/libisal.a"
   install -D -m 644 -t "$1/include/isa-l" include/igzip_lib.h include/crc.h include/crc64.h include/types.h
   has_symbol "$1/lib/libisal.a" isal_inflate
@@ -87,7 +78,7 @@ build() {  # NAME VERSION
   set +e  # not `( ... ) ||`: that would switch errexit off inside
   ( set -e
     cd "$work"
-    source_apt source "$name=$version"
+    archive_apt source "$name=$version"
     cd "$(find . -maxdepth 1 -type d -name "$name-*" | head -n 1)"
     "build_$name" "$work/install-$name" ) >"$log" 2>&1
   rc=$?
@@ -103,7 +94,7 @@ build() {  # NAME VERSION
   mv "$prefix/.stamp-$name.new" "$prefix/.stamp-$name"
 }
 
-find_sources
+find_archive deb-src "$(dpkg --print-architecture)"
 for name; do
   version=$(revision "$name")
   [ -n "$version" ] || fail "Debian's archive has no source package '$name'"
