@@ -241,9 +241,7 @@ void Connection::receive(const Frame& frame) {
       return;
     case FrameType::notify: {
       if (auto first = callbacks_.on_notify_encoded; first && first(frame.payload)) return;
-      std::string unpacked;
-      if (is_packed(frame.payload)) unpacked = unpack(frame.payload, max_message_size);
-      Json message = Json::parse(unpacked.empty() ? frame.payload : unpacked, "notify", 32);
+      Json message = Json::parse(unpack(frame.payload, max_message_size), "notify", 32);
       if (auto callback = callbacks_.on_notify) callback(message.at("name").string(), message.at("body"));
       return;
     }

@@ -27,6 +27,7 @@ bool is_packed(std::string_view payload) {
 }
 
 std::string unpack(std::string_view packed, size_t limit) {
+  if (!is_packed(packed)) return std::string(packed);
   unsigned long long size = ZSTD_getFrameContentSize(packed.data(), packed.size());
   if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN)
     throw Error("a packed message is damaged: its frame doesn't tell its size");

@@ -11,8 +11,8 @@ namespace rayctl::cluster {
 // is short.
 std::string pack(std::string_view json);
 bool is_packed(std::string_view payload);  // it begins like a zstd frame, as no JSON does
-// What pack() was given. Throws on a damaged frame, and on one whose content is larger than `limit` bytes
-// before any of it is unpacked.
+// What pack() was given; what isn't packed comes back as it is. Throws on a damaged frame, and on one whose
+// content is larger than `limit` bytes before any of it is unpacked.
 std::string unpack(std::string_view packed, size_t limit);
 
 }  // namespace rayctl::cluster

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Sourced by libraries.sh and sysroot.sh: a state of apt's own in $work, from entries derived from the machine's; nothing
 # in /etc or /var/lib changes.
 fail() { printf 'deps: %s\n' "$*" >&2; exit 1; }

@@ -185,7 +185,7 @@ inline bool Swarm::notify(Member& member, std::string_view payload) {
   auto found = steps_.find(key);
   Delta delta;
   if (found == steps_.end() || member.number == 0) {
-    std::string text = is_packed(payload) ? unpack(payload, max_message_size) : std::string(payload);
+    std::string text = unpack(payload, max_message_size);
     Json message = Json::parse(text, "notify", 32);
     if (message.at("name").string() != "state") return false;
     delta = parse_delta(message.at("body"));

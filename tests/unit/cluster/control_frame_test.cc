@@ -73,6 +73,7 @@ TEST_CASE("what goes to many is packed", "[frame]") {
                     Contains("a packed message has 262145 bytes: the limit is 262144"));
   CHECK(pack("{}") == "{}");
   CHECK_FALSE(is_packed("{}"));
+  CHECK(unpack("{}", max_message_size) == "{}");
   CHECK_THROWS_WITH(unpack(packed.substr(0, packed.size() - 1), max_message_size),
                     Contains("a packed message is damaged"));
   CHECK_THROWS_WITH(unpack(packed.substr(0, 5), max_message_size), Contains("doesn't tell its size"));
