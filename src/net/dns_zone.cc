@@ -116,6 +116,19 @@ std::string reverse_zone(const Subnet& pool) {
   return zone;
 }
 
+// The address's own name; where the one who asks may not know it, the first of the others that they may.
+// Empty: none.
+std::string visible_name(const DnsTable& table, const Address& address, Visible visible) {
+  auto found = table.reverse.find(address);
+  if (found == table.reverse.end() || is_visible(found->second, visible))
+    return found == table.reverse.end() ? "" : found->second;
+  for (const auto& [name, addresses] : table.names)
+    if (std::find(addresses.begin(), addresses.end(), address) != addresses.end() &&
+        is_visible(name, visible))
+      return name;
+  return "";
+}
+
 std::optional<DnsReply> reverse_reply(const DnsTable& table, const DnsQuery& query, Visible visible) {
   auto address = reverse_address(query.name);
   if (!address) return std::nullopt;
@@ -123,14 +136,13 @@ std::optional<DnsReply> reverse_reply(const DnsTable& table, const DnsQuery& que
   for (const Subnet& p : table.pools)
     if (contains(p, *address)) pool = &p;
   std::string owner = pool ? reverse_zone(*pool) : table.zone;
-  auto found = table.reverse.find(*address);
-  if (found == table.reverse.end() || !is_visible(found->second, visible)) {
+  std::string name = visible_name(table, *address, visible);
+  if (name.empty()) {
     if (!pool) return std::nullopt;
     return negative(DnsCode::no_such_name, owner, table);
   }
   if (!query.is(DnsType::ptr) && !query.is(DnsType::any)) return negative(DnsCode::ok, owner, table);
-  DnsRecord record{
-      {}, DnsType::ptr, static_cast<uint32_t>(table.ttl.count()), encode_dns_name(found->second)};
+  DnsRecord record{{}, DnsType::ptr, static_cast<uint32_t>(table.ttl.count()), encode_dns_name(name)};
   return DnsReply{DnsCode::ok, true, {record}, {}};
 }
 

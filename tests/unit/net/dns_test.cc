@@ -242,6 +242,7 @@ TEST_CASE("who sees some names only learns of no other", "[net]") {
   CHECK(asks("wk.q", DnsType::a)->code == DnsCode::no_such_name);
   CHECK(asks("deep.q", DnsType::a)->code == DnsCode::no_such_name);  // nor that 1.deep.q is below it
   CHECK(asks("66.0.64.10.in-addr.arpa", DnsType::ptr)->code == DnsCode::no_such_name);
+  CHECK(asks("2.0.64.10.in-addr.arpa", DnsType::ptr)->answers.at(0).data == encode_dns_name("head.q"));
   CHECK_FALSE(asks("wk", DnsType::a));
 }
 
