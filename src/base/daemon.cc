@@ -9,6 +9,7 @@
 
 #include <array>
 #include <climits>
+#include <nlohmann/json.hpp>
 
 #include "base/child.h"
 #include "base/error.h"
@@ -52,19 +53,39 @@ DaemonHandle::DaemonHandle(std::string directory, std::string binary, std::strin
       noun_(std::move(noun)) {}
 
 // The lock tells whether it lives, the file who it is.
-std::optional<Json> DaemonHandle::status() const {
+std::optional<std::string> DaemonHandle::status_text() const {
   DaemonFiles files = daemon_files(directory_);
   if (!exists(files.lock) || FileLock::try_lock(files.lock, LockKind::exclusive)) return std::nullopt;
-  auto text = read_file_if_exists(files.status);
+  return read_file_if_exists(files.status);
+}
+
+std::optional<Json> DaemonHandle::status() const {
+  auto text = status_text();
   if (!text) return std::nullopt;
-  return Json::parse(*text, files.status);
+  return Json::parse(*text, daemon_files(directory_).status);
+}
+
+std::optional<Json> DaemonHandle::brief() const {
+  auto text = status_text();
+  if (!text) return std::nullopt;
+  using Event = nlohmann::json::parse_event_t;
+  bool of_peers = false;
+  auto keep = [&](int depth, Event event, const nlohmann::json& value) {
+    if (depth == 1 && event == Event::key) of_peers = value == "peers";
+    return depth == 0 || !of_peers;
+  };
+  try {
+    text = nlohmann::json::parse(*text, keep).dump();
+  } catch (const nlohmann::json::exception&) {  // what is wrong with it is said below
+  }
+  return Json::parse(*text, daemon_files(directory_).status);
 }
 
 std::string DaemonHandle::ensure() {
   make_directories(directory_);
   std::vector<std::string> argv = {binary_, word_, "--dir", directory_};
   std::string why = fmt::format("start the {}", noun_);
-  if (auto known = status()) {
+  if (auto known = brief()) {
     std::string running = known->at("version").string();
     bool same_version = running == version();
     if (same_version && known->at("mounts").string() == mount_namespace()) return "";
@@ -86,7 +107,7 @@ void DaemonHandle::write_table(std::string_view text, mode_t mode) const {
 }
 
 Fd DaemonHandle::watch() const {
-  auto known = status();
+  auto known = brief();
   if (!known) return Fd{};
   return Fd{static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(known->at("pid").integer()), 0))};
 }

@@ -2,7 +2,9 @@
 // replaced when it is of another version. Both sides know nothing of each other but one directory:
 //
 //   DIR/table.json    the supervisor replaces it; the process watches it
-//   DIR/status.json   the process replaces it: {pid, version (rayctl's), mounts (its mount namespace), …}
+//   DIR/status.json   the process replaces it: {pid, version (rayctl's), mounts (its mount namespace), …,
+//   peers
+//                     (what it says of each of maybe thousands)}
 //   DIR/lock          flock held by the process that serves
 //   DIR/log           its stderr
 #pragma once
@@ -52,12 +54,14 @@ class DaemonHandle {
   std::string ensure();
   void write_table(std::string_view text, mode_t mode) const;
   std::optional<Json> status() const;  // empty when it doesn't run
+  std::optional<Json> brief() const;   // the same without `peers`
   Fd watch() const;                    // a pidfd, readable at its death; empty when it doesn't run
   void stop();                         // SIGTERM, waits up to 2 s, SIGKILL; removes the directory
 
   const std::string& directory() const { return directory_; }
 
  private:
+  std::optional<std::string> status_text() const;
   std::string directory_, binary_, word_, noun_;
 };
 

@@ -66,14 +66,12 @@ std::optional<TunnelStatus> TunnelProcess::status() const {
 void TunnelProcess::wait_table(uint64_t version, std::chrono::milliseconds limit) const {
   auto end = std::chrono::steady_clock::now() + limit;
   for (;;) {
-    auto found = status();
-    if (found && found->table >= version) return;
+    auto found = daemon_.brief();
+    if (found && found->at("table").size() >= version) return;
     if (std::chrono::steady_clock::now() > end) {
       if (!found) throw Error("cannot use the tunnel: it isn't running");
-      auto error = found->errors.find("table");
-      throw Error("cannot use the tunnel: {}", error == found->errors.end()
-                                                   ? fmt::format("no answer within {} ms", limit.count())
-                                                   : error->second);
+      std::string late = fmt::format("no answer within {} ms", limit.count());
+      throw Error("cannot use the tunnel: {}", found->at("errors").string_or("table", late));
     }
     std::this_thread::sleep_for(poll_pause);
   }
