@@ -10,30 +10,47 @@ namespace rayctl {
 
 namespace {
 
-// The parser's callback sees each key and each nesting level: it refuses what the DOM would hide.
-class Guard {
- public:
-  Guard(const std::string& name, int max_depth) : name_(name), max_depth_(max_depth) {}
+// Sees each key and each nesting level while the document is built, and refuses what that would hide. (Not by
+// the parser's callback: with one, an array of n objects takes n * n steps.)
+class Builder : public nlohmann::detail::json_sax_dom_parser<nlohmann::json> {
+  using Base = nlohmann::detail::json_sax_dom_parser<nlohmann::json>;
 
-  bool operator()(int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    using Event = nlohmann::json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      if (depth >= max_depth_)
-        throw Error("cannot parse '{}': nested deeper than {} levels", name_, max_depth_);
-      if (event == Event::object_start) keys_.emplace_back();
-    } else if (event == Event::object_end) {
-      keys_.pop_back();
-    } else if (event == Event::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys_.back().insert(key).second)
-        throw Error("cannot parse '{}': key '{}' appears twice", name_, key);
-    }
-    return true;
+ public:
+  Builder(nlohmann::json& root, const std::string& name, int max_depth)
+      : Base(root), name_(name), max_depth_(max_depth) {}
+
+  bool start_object(size_t size) {
+    deeper();
+    keys_.emplace_back();
+    return Base::start_object(size);
+  }
+  bool end_object() {
+    --depth_;
+    keys_.pop_back();
+    return Base::end_object();
+  }
+  bool start_array(size_t size) {
+    deeper();
+    return Base::start_array(size);
+  }
+  bool end_array() {
+    --depth_;
+    return Base::end_array();
+  }
+  bool key(std::string& key) {
+    if (!keys_.back().insert(key).second)
+      throw Error("cannot parse '{}': key '{}' appears twice", name_, key);
+    return Base::key(key);
   }
 
  private:
+  void deeper() {
+    if (depth_++ >= max_depth_)
+      throw Error("cannot parse '{}': nested deeper than {} levels", name_, max_depth_);
+  }
+
   const std::string& name_;
-  int max_depth_;
+  int max_depth_, depth_ = 0;
   std::vector<std::set<std::string>> keys_;
 };
 
@@ -41,11 +58,9 @@ class Guard {
 
 Json Json::parse(std::string_view text, std::string name, int max_depth) {
   try {
-    Guard guard(name, max_depth);
-    auto root = std::make_shared<const nlohmann::json>(
-        nlohmann::json::parse(text, [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& v) {
-          return guard(depth, event, v);
-        }));
+    auto root = std::make_shared<nlohmann::json>();
+    Builder builder(*root, name, max_depth);
+    nlohmann::json::sax_parse(text, &builder);
     const nlohmann::json* value = root.get();
     return Json{std::move(root), value, std::move(name)};
   } catch (const nlohmann::json::exception& e) {
