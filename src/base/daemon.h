@@ -2,9 +2,8 @@
 // replaced when it is of another version. Both sides know nothing of each other but one directory:
 //
 //   DIR/table.json    the supervisor replaces it; the process watches it
-//   DIR/status.json   the process replaces it: {pid, version (rayctl's), mounts (its mount namespace), …,
-//   peers
-//                     (what it says of each of maybe thousands)}
+//   DIR/status.json   the process replaces it: {pid, version (rayctl's), mounts (its mount namespace), …};
+//                     `peers`, if it is there, may have thousands
 //   DIR/lock          flock held by the process that serves
 //   DIR/log           its stderr
 #pragma once
