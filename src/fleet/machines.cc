@@ -220,9 +220,11 @@ void Machines::terminate(const std::vector<uint32_t>& numbers, const std::string
   for (uint32_t number : numbers) {
     MachineRecord* r = ledger_.find(number);
     if (!r || !r->alive()) continue;
+    // boot() writes the document down before it asks: without one the cloud never heard of this machine.
+    bool never_asked = r->phase == Phase::wanted && r->user_data.empty();
     r->phase = Phase::ending;
     if (r->fate.empty()) r->fate = fate;
-    if (r->refused) {  // there is nothing to end
+    if (r->refused || never_asked) {  // there is nothing to end
       r->phase = Phase::gone;
       r->ended = cluster::wall_now();
     }
