@@ -61,10 +61,19 @@ MachineView Keeper::Impl::view_of(const MachineRecord& r) {
       view.stage = Stage::unhealthy;
       view.error = "the head hasn't heard of it for a while";
     }
+    if (r.is_head() && !head_trouble.empty()) {
+      view.connected = false;
+      view.stage = Stage::unhealthy;
+      view.error = head_trouble;
+    }
   } else if (r.phase == Phase::booted) {
     auto console = consoles.find(r.number);
     if (console != consoles.end()) view.stage = stage_of_console(console->second);
-    if (r.is_head() && secrets.claimed_head == r.number) view.stage = Stage::joined;
+    if (r.is_head() && secrets.claimed_head == r.number) {
+      view.stage = Stage::joined;
+      view.error = head_trouble;
+    }
+    if (!r.node.empty()) view.stage = Stage::joined;  // once; the head that knows more doesn't answer
     if (r.is_head() && delivery && !delivery->trouble().empty() && view.stage == Stage::booting)
       view.detail = delivery->trouble();
   }

@@ -106,6 +106,13 @@ Reconciled Machines::look(const Regions& regions, const PlanTimes& times) {
   }
   if (!result.changed.empty()) ledger_.commit();
   forget_documents();
+  std::map<std::string, std::vector<cloud::Machine>> doubles;  // by provider
+  for (const cloud::Machine& machine : result.doubles) {
+    warn("ending {} in {}: machine {} runs a second time", machine.id, machine.region,
+         number_of_key(machine.key).value_or(0));
+    doubles[machine.provider].push_back(machine);
+  }
+  for (const auto& [name, machines] : doubles) clouds_.provider(name).terminate(machines);
   return result;
 }
 

@@ -36,6 +36,7 @@ class Machines {
 
   // Every region that has, had or will have machines.
   Regions regions(const Wishes& wishes = {}) const;
+  // Also ends what runs twice.
   Reconciled look(const Regions& regions, const PlanTimes& times = {});
 
   // Firewalls and networks in these regions; remembered, to be swept.

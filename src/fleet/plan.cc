@@ -162,15 +162,21 @@ void join(Plan& plan, const std::vector<const Wish*>& wishes,
 Reconciled reconcile(std::vector<MachineRecord>& records, const Sighting& sighting, std::string_view uid,
                      const PlanTimes& times) {
   Reconciled result;
+  std::unordered_map<std::string, std::string> id_of;
+  for (const MachineRecord& record : records) id_of[record.key] = record.id;
   std::unordered_map<std::string, const cloud::Machine*> by_key;
   for (const cloud::Machine& machine : sighting.machines) {
     if (!key_has_uid(machine.key, uid)) {
       if (running(machine)) result.foreign.push_back(machine);
       continue;
     }
-    // Of a machine that was booted again under its key, the one that lives counts.
+    // Of a machine that was booted again under its key, the one that lives counts; of two, the one we know.
     auto [place, fresh] = by_key.try_emplace(machine.key, &machine);
-    if (!fresh && !running(*place->second)) place->second = &machine;
+    if (fresh) continue;
+    const cloud::Machine*& chosen = place->second;
+    const cloud::Machine* other = &machine;
+    if (!running(*chosen) || (running(machine) && machine.id == id_of[machine.key])) std::swap(chosen, other);
+    if (running(*other)) result.doubles.push_back(*other);
   }
   std::set<std::string> known;
   for (MachineRecord& record : records) {

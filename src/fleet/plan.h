@@ -37,6 +37,7 @@ struct Reconciled {
   std::vector<uint32_t> lost;     // were booted, aren't there any more
   std::vector<uint32_t> adopted;  // had no record
   std::vector<cloud::Machine> foreign;
+  std::vector<cloud::Machine> doubles;  // run beside another under one key: a call was answered twice
 };
 Reconciled reconcile(std::vector<MachineRecord>& records, const Sighting& sighting, std::string_view uid,
                      const PlanTimes& times = {});

@@ -74,6 +74,21 @@ std::string lines_after(const UpWish& wish, const std::string& name) {
                      name, name);
 }
 
+// As it was when somebody looked last; else what the journal knows.
+ClusterLook recorded(const Home& home, const std::string& name) {
+  if (auto text = read_file_if_exists(home.view(), 256 << 20))
+    return parse_look(Json::parse(*text, home.view()));
+  LedgerData data = read_ledger(home).value_or(LedgerData{});
+  ClusterLook look;
+  look.name = name;
+  look.acl = data.acl;
+  look.when = cluster::wall_now();
+  look.cost = cost_of(data.machines, look.when);
+  for (MachineRecord& r : data.machines)
+    if (r.phase != Phase::gone) look.machines.push_back({.record = std::move(r)});
+  return look;
+}
+
 void print_interrupted(const UpWish& wish, const ClusterLook& look) {
   fmt::print(stderr, "\nStopped waiting, not the machines: {}\n{}", describe(look.cost),
              lines_after(wish, look.name));
@@ -242,25 +257,29 @@ int up(const Paths& paths, const UpWish& asked) {
     fmt::print(stderr, "Nothing was changed.\n");
     return 1;
   }
-  Worker worker(paths, name,
-                {.kind = Order::Kind::keep, .deployment = wish.deployment, .settings = wish.settings}, "up");
+  std::optional<Worker> worker;
   ClusterLook look;
   try {
-    look = watch_until(worker, wish.wait, [&](const ClusterLook& l) {
+    worker.emplace(
+        paths, name,
+        Order{.kind = Order::Kind::keep, .deployment = wish.deployment, .settings = wish.settings}, "up");
+    look = watch_until(*worker, wish.wait, [&](const ClusterLook& l) {
       bool ending = std::any_of(l.machines.begin(), l.machines.end(),
                                 [](const MachineView& m) { return m.stage == Stage::ending; });
       return (l.progress == Progress::healthy && !ending) || l.progress == Progress::blocked;
     });
   } catch (const Interrupted&) {
-    auto last = worker.look();
-    worker.stop();
-    if (last) {
-      save_context(*last, wish.settings.control_port);
-      print_interrupted(wish, *last);
+    std::optional<ClusterLook> last;
+    if (worker) {
+      last = worker->look();
+      worker->stop();
     }
+    if (!last) last = recorded(home_of(name), name);  // no round of ours came to its end yet
+    save_context(*last, wish.settings.control_port);
+    if (!last->machines.empty()) print_interrupted(wish, *last);
     throw;
   }
-  worker.stop();
+  worker->stop();
   if (look.name.empty()) look.name = name;
   save_context(look, wish.settings.control_port);
   if (wish.form == Form::json) fmt::print("{}\n", to_json(look).dump(2));
@@ -367,17 +386,7 @@ Looked look_at(const std::string& name) {
       result.trouble = e.message();
     }
   }
-  if (auto text = read_file_if_exists(home.view(), 256 << 20)) {
-    result.look = parse_look(Json::parse(*text, home.view()));
-    return result;
-  }
-  LedgerData data = read_ledger(home).value_or(LedgerData{});
-  result.look.name = name;
-  result.look.acl = data.acl;
-  result.look.when = cluster::wall_now();
-  result.look.cost = cost_of(data.machines, result.look.when);
-  for (MachineRecord& r : data.machines)
-    if (r.phase != Phase::gone) result.look.machines.push_back({.record = std::move(r)});
+  result.look = recorded(home, name);
   return result;
 }
 

@@ -42,7 +42,7 @@ void require_one_of(std::string_view flag, const std::string& value, const std::
 
 Resources resources_of(const NodeOptions& options, const Machine& machine) {
   Resources r;
-  uint64_t reserve = std::max(gib, machine.memory_total / 10);
+  uint64_t reserve = std::max(std::min(gib, machine.memory_total / 4), machine.memory_total / 10);
   r.memory = options.memory.value_or(machine.memory_total > reserve ? machine.memory_total - reserve : 0);
   if (r.memory < least_memory)
     throw UsageError(

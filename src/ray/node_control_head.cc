@@ -158,8 +158,8 @@ class HeadControl : public NodeControl {
     wanted.pool = net::to_string(plan.pool);
     wanted.node_prefix = static_cast<uint8_t>(plan.node_prefix);
     wanted.overlay = config_.overlay;
-    if (wanted.overlay.empty() && !cluster::ClusterState::cluster_of(paths_))
-      wanted.overlay = default_overlay;
+    auto there = cluster::ClusterState::cluster_of(paths_);
+    if (wanted.overlay.empty() && !there) wanted.overlay = default_overlay;
     if (config_.overlay_port) wanted.settings[overlay_port_setting] = std::to_string(config_.overlay_port);
     if (!config_.egress.empty()) wanted.settings[egress_setting] = config_.egress;
     if (!config_.metadata.empty()) wanted.settings[metadata_setting] = config_.metadata;
@@ -172,7 +172,7 @@ class HeadControl : public NodeControl {
     facts.labels = config_.labels;
     facts.underlay = own_underlay(config_);
     facts.public_key = net::to_text(net::KeyStore(cluster::cluster_directory(paths_)).announced());
-    facts.overlay = own_encryption(config_.overlay);
+    facts.overlay = own_encryption(config_.overlay, there ? there->overlay : wanted.overlay);
     facts_ = facts;
     state_ = cluster::ClusterState::open(paths_, wanted, facts, {}, cluster::current_time());
     net::choose_mode(state_->cluster().overlay, config_.overlay, net::kernel_parts());

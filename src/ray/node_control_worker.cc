@@ -38,7 +38,7 @@ class WorkerControl : public NodeControl {
     if (!config.advertise.empty())
       client.facts.underlay = net::to_string(net::parse_address(config.advertise));
     client.facts.public_key = net::to_text(net::KeyStore(cluster::cluster_directory(paths)).announced());
-    client.facts.overlay = own_encryption(config.overlay);
+    client.facts.overlay = own_encryption(config.overlay, "");
     facts_ = client.facts;
     advertised_ = !config.advertise.empty();
     own_overlay_ = config.overlay;
@@ -50,6 +50,7 @@ class WorkerControl : public NodeControl {
     callbacks.on_disconnected = events_.on_disconnected;
     callbacks.on_refused = events_.on_refused;
     client_ = std::make_unique<cluster::ControlClient>(io, paths, client, requests, std::move(callbacks));
+    tell_encryption(client_->view());
   }
 
   void start() override { client_->start(); }
@@ -102,11 +103,18 @@ class WorkerControl : public NodeControl {
   }
 
  private:
+  // The ciphers between nodes go by it: a node that knows its cluster says it right at once.
+  void tell_encryption(const cluster::ClusterView& view) {
+    std::string how = own_encryption(own_overlay_, view.cluster.overlay);
+    if (std::exchange(facts_.overlay, how) != how) client_->set_facts(facts_);
+  }
+
   void take_view(const cluster::ClusterView& view) {
     if (!pool_checked_) {
       try {
         net::check_pool(net::parse_subnet(view.cluster.pool), net::host_networks());
         net::choose_mode(view.cluster.overlay, own_overlay_, net::kernel_parts());
+        tell_encryption(view);
       } catch (const Error& e) {
         return events_.on_refused(e.message());
       }

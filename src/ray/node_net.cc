@@ -363,12 +363,11 @@ struct NodeNet::State {
   std::optional<wg::TunnelTable> written_tunnel;
 };
 
-std::string own_encryption(const std::string& overlay) {
-  if (overlay == "wireguard" || overlay == "userspace") return overlay;
+std::string own_encryption(const std::string& own, const std::string& cluster) {
+  for (const std::string& said : {own, cluster})
+    if (said == "wireguard" || said == "userspace") return said;
   net::KernelParts kernel = net::kernel_parts();
-  return kernel.wireguard ? "wireguard"
-         : kernel.tun     ? "userspace"
-                          : "";  // "": a cluster that encrypts refuses it
+  return kernel.wireguard ? "wireguard" : kernel.tun ? "userspace" : "";
 }
 
 NodeNet::NodeNet(asio::io_context& io, Jobs& jobs, const Paths& paths, const std::string& binary,

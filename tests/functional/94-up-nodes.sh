@@ -94,9 +94,22 @@ grep_none '->|made anew' out
 
 # --- the head's own file still has the first one: a restart and another `up` change nothing ---
 kill -9 "$(pgrep -f "$T/head --run-dir $T/head-r node" | head -n 1)"
-start_head
+start_head; head_pid=$pid
 grown() { [ "$(rayctl ps -o json | jq -r '[.[] | select(.state == "running")] | length')" = 2 ]; }
 wait_for 30 grown
 expect 0 up --image stand:2 --yes --wait 30s
 equal "$(containers)" "$(cat second)"
+
+# --- a head that stops answering isn't counted as healthy any longer, until it answers again ---
+background daemon "$RAYCTL" daemon
+wait_for 30 grep -q Connected daemon.log
+stages() { [ "$(rayctl machines -o json | jq -r '.[0].machines | sort_by(.role)[] | "\(.stage) \(.connected)"' | xargs)" = "$1" ]; }
+wait_for 30 stages 'healthy true healthy true'
+kill -STOP "$head_pid"
+on_exit "kill -CONT $head_pid"
+wait_for 60 stages 'unhealthy false healthy true'
+machine Master stage_error | tee error
+grep_quiet "^cannot reach the head |^no answer to '" error
+kill -CONT "$head_pid"
+wait_for 60 stages 'healthy true healthy true'
 expect 0 rayctl down ray --yes

@@ -45,6 +45,14 @@ boto "ec2.terminate_instances(InstanceIds=['$(rayctl machines -o json | jq -r '.
 wait_for 60 grep -q 'Machine-4{Worker, .*PrivateIP' "$T/daemon.log"
 counts 2
 
+# --- a machine that was made twice (a call that was answered after we had asked again) runs once ---
+id=$(rayctl machines -o json | jq -r '.[0].machines[] | select(.number == 4) | .id')
+boto "[ec2.create_tags(Resources=[ec2.run_instances(ImageId='$image', MinCount=1, MaxCount=1)['Instances'][0]['InstanceId']],
+  Tags=[t for i in instances() if i['InstanceId'] == '$id' for t in i['Tags']])]" >/dev/null
+wait_for 60 grep -Eq "ending i-[0-9a-f]+ in us-east-1: machine 4 runs a second time" "$T/daemon.log"
+wait_for 10 eval '[ "$(count)" = 2 ]'
+equal "$(rayctl machines -o json | jq -r '.[0].machines[] | select(.number == 4) | .id')" "$id"
+
 # --- kill -9: the machines go on, and the next daemon too ---
 kill -9 "$daemon"; wait "$daemon" 2>/dev/null || true
 boto "ec2.terminate_instances(InstanceIds=['$(rayctl machines -o json | jq -r '.[0].machines[] | select(.number == 4) | .id')'])" >/dev/null

@@ -256,6 +256,27 @@ TEST_CASE("a machine that was taken for gone and isn't is ended", "[fleet]") {
   CHECK(records[1].phase == Phase::ending);
 }
 
+TEST_CASE("of two machines under one key, the one that isn't ours to know is ended", "[fleet]") {
+  auto records = booted(wishes_of(deployment(1), catalog()));
+  Sighting s = sighting(records);
+  cloud::Machine second = seen(records[1]);
+  second.id = "i-second";
+  bool first = GENERATE(true, false);
+  s.machines.insert(first ? s.machines.begin() : s.machines.end(), second);
+  SECTION("both run") {
+    Reconciled r = reconcile(records, s, uid);
+    REQUIRE(r.doubles.size() == 1);
+    CHECK(r.doubles[0].id == "i-second");
+    CHECK(r.changed.empty());
+  }
+  SECTION("one of them ends already") {
+    (first ? s.machines.front() : s.machines.back()).state = cloud::MachineState::stopping;
+    CHECK(reconcile(records, s, uid).doubles.empty());
+  }
+  CHECK(records[1].id != "i-second");
+  CHECK(records[1].phase == Phase::booted);
+}
+
 TEST_CASE("keys", "[fleet]") {
   CHECK(key_of("abcd1234", 7) == "rkabcd1234-7");
   CHECK(key_has_uid("rkabcd1234-7", "abcd1234"));

@@ -38,10 +38,12 @@ std::string error_of(const NodeOptions& options, const Machine& machine = big) {
 
 }  // namespace
 
-TEST_CASE("memory defaults leave the machine a tenth, at least a GiB") {
+TEST_CASE("memory defaults leave the machine a GiB, at least a tenth and at most a quarter") {
   CHECK(resolve(head(), big).resources.memory == big.memory_total - big.memory_total / 10);
   CHECK(resolve(head(), {.memory_total = 4ull << 30, .cpus = 1}).resources.memory == 3ull << 30);
-  CHECK(error_of(head(), {.memory_total = 1ull << 30, .cpus = 1}).starts_with("--memory: 0 B is too little"));
+  CHECK(resolve(head(), {.memory_total = 1ull << 30, .cpus = 1}).resources.memory == 768ull << 20);
+  CHECK(error_of(head(), {.memory_total = 512ull << 20, .cpus = 1})
+            .starts_with("--memory: 403 MB is too little"));
 }
 
 TEST_CASE("Ray's share follows from the container's") {
