@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "net/address.h"
@@ -28,6 +29,9 @@ struct NodeRules {
   std::optional<Policy> policy = {};  // empty: containers of the pool are open to each other
 };
 NftTable node_table(const NodeRules& rules);
+// Where a table with a policy decides about what is forwarded: to this node's containers, and from them.
+inline constexpr std::string_view to_containers_chain = "to-containers",
+                                  from_containers_chain = "from-containers";
 
 // A build step's: NAT egress for its /30, nothing inwards, no metadata service.
 NftTable build_table(const std::string& name, const std::string& link, const Subnet& subnet);

@@ -63,8 +63,9 @@ std::vector<Message> table_messages(const NftTable& table) {
   for (const NftChain& chain : table.chains) {
     Message& message = messages.emplace_back(nft_message(NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE));
     message.string(NFTA_CHAIN_TABLE, table.name).string(NFTA_CHAIN_NAME, chain.name);
+    if (!chain.hook) continue;
     message.nest(NFTA_CHAIN_HOOK, [&] {
-      message.be32(NFTA_HOOK_HOOKNUM, static_cast<uint32_t>(chain.hook))
+      message.be32(NFTA_HOOK_HOOKNUM, static_cast<uint32_t>(*chain.hook))
           .be32(NFTA_HOOK_PRIORITY, static_cast<uint32_t>(chain.priority));
     });
     message.be32(NFTA_CHAIN_POLICY, NF_ACCEPT)

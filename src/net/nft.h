@@ -62,9 +62,12 @@ struct ClampMss {};                         // tcp option maxseg size set rt mtu
 struct Masquerade {};                       // fully-random
 struct NoTrack {};                          // no connection tracking, and so no NAT; in raw chains
 enum class Verdict { accept, drop, stop };  // stop = return
+struct Jump {                               // to a chain without a hook, and back when none of its rules ends the way
+  std::string chain;
+};
 using Expression = std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchProtocol,
                                 MatchLocal, MatchSyn, MatchState, MatchReply, MatchDnat, MatchShare, ClampMss,
-                                Masquerade, Dnat, NoTrack, Verdict>;
+                                Masquerade, Dnat, NoTrack, Verdict, Jump>;
 
 constexpr uint32_t state_established = 2, state_related = 4, state_new = 8;
 
@@ -79,7 +82,7 @@ enum class ChainType { filter, nat };
 struct NftChain {
   std::string name;
   ChainType type = ChainType::filter;
-  Hook hook = Hook::forward;
+  std::optional<Hook> hook = {};  // empty: rules jump here
   int priority = 0;
   std::vector<NftRule> rules = {};
 };

@@ -186,8 +186,10 @@ class Decoder {
       address_ = address_text(*bytes, static_cast<int>(bytes->size() * 8));
       return;
     }
-    auto code = content.nested(NFTA_DATA_VERDICT).be32(NFTA_VERDICT_CODE);
+    Attributes verdict = content.nested(NFTA_DATA_VERDICT);
+    auto code = verdict.be32(NFTA_VERDICT_CODE);
     if (!code) return say("?");
+    if (*code == uint32_t(NFT_JUMP)) return say("jump " + verdict.string(NFTA_VERDICT_CHAIN).value_or("?"));
     say(*code == NF_ACCEPT              ? "accept"
         : *code == NF_DROP              ? "drop"
         : *code == uint32_t(NFT_RETURN) ? "return"

@@ -151,11 +151,12 @@ class Encoder {
                     : verdict == Verdict::drop ? NF_DROP
                                                : static_cast<uint32_t>(NFT_RETURN);
     expression("counter", [] {});
-    expression("immediate", [&] {
-      message_.be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-      message_.nest(NFTA_IMMEDIATE_DATA, [&] {
-        message_.nest(NFTA_DATA_VERDICT, [&] { message_.be32(NFTA_VERDICT_CODE, code); });
-      });
+    end([&] { message_.be32(NFTA_VERDICT_CODE, code); });
+  }
+
+  void operator()(const Jump& e) {
+    end([&] {
+      message_.be32(NFTA_VERDICT_CODE, static_cast<uint32_t>(NFT_JUMP)).string(NFTA_VERDICT_CHAIN, e.chain);
     });
   }
 
@@ -164,6 +165,13 @@ class Encoder {
     message_.nest(NFTA_LIST_ELEM, [&] {
       message_.string(NFTA_EXPR_NAME, name);
       message_.nest(NFTA_EXPR_DATA, data);
+    });
+  }
+
+  void end(const std::function<void()>& verdict) {
+    expression("immediate", [&] {
+      message_.be32(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+      message_.nest(NFTA_IMMEDIATE_DATA, [&] { message_.nest(NFTA_DATA_VERDICT, verdict); });
     });
   }
 

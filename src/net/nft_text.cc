@@ -69,6 +69,7 @@ struct Writer {
            : verdict == Verdict::drop ? "counter drop"
                                       : "counter return";
   }
+  std::string operator()(const Jump& e) const { return "jump " + e.chain; }
 };
 
 std::string_view hook_word(Hook hook) {
@@ -117,9 +118,11 @@ std::string to_text(const NftTable& table) {
     text += "\t}\n";
   }
   for (const NftChain& chain : table.chains) {
-    text +=
-        fmt::format("\tchain {} {{\n\t\ttype {} hook {} priority {}; policy accept;\n", chain.name,
-                    chain.type == ChainType::nat ? "nat" : "filter", hook_word(chain.hook), chain.priority);
+    text += fmt::format("\tchain {} {{\n", chain.name);
+    if (chain.hook)
+      text +=
+          fmt::format("\t\ttype {} hook {} priority {}; policy accept;\n",
+                      chain.type == ChainType::nat ? "nat" : "filter", hook_word(*chain.hook), chain.priority);
     for (const NftRule& rule : chain.rules)
       text += fmt::format("\t\t{} comment \"{}\"\n", to_text(rule), rule.comment);
     text += "\t}\n";

@@ -40,7 +40,7 @@ std::vector<Address> own_members(const std::vector<Address>& members, const Subn
 // ask the node for that port and get itself: then the answer must come back through the node, or the
 // container would see packets from its own address.
 void publish(PolicyRules& rules, const Connect& c, const std::vector<Address>& members,
-             const MatchLink& to_bridge, const MatchSet& to_label) {
+             const MatchSet& to_label) {
   for (Protocol protocol : protocols(c)) {
     MatchPort port{protocol, c.first, c.last};
     uint32_t left = static_cast<uint32_t>(members.size());
@@ -57,7 +57,7 @@ void publish(PolicyRules& rules, const Connect& c, const std::vector<Address>& m
                 Masquerade{}}));
     }
     if (!members.empty())
-      rules.inwards.push_back(rule(describe(c), {to_bridge, to_label, port, MatchDnat{}, Verdict::accept}));
+      rules.inwards.push_back(rule(describe(c), {to_label, port, MatchDnat{}, Verdict::accept}));
   }
 }
 
@@ -71,7 +71,7 @@ std::string describe(const Connect& connect) {
   return text;
 }
 
-PolicyRules policy_rules(const Policy& policy, const std::string& bridge, const Subnet& subnet) {
+PolicyRules policy_rules(const Policy& policy, const Subnet& subnet) {
   PolicyRules rules;
   std::set<std::string> used;
   auto use = [&](const std::string& label, const Connect& connect) {
@@ -81,11 +81,10 @@ PolicyRules policy_rules(const Policy& policy, const std::string& bridge, const 
     return set_name(label);
   };
   auto towards = [&](Side side, const std::string& set) { return MatchSet{side, set, AF_INET}; };
-  MatchLink to_bridge{Way::out, bridge}, from_bridge{Way::in, bridge};
 
   rules.inwards.push_back(rule(
       "Ray's own containers",
-      {to_bridge, towards(Side::source, ray_set), towards(Side::destination, ray_set), Verdict::accept}));
+      {towards(Side::source, ray_set), towards(Side::destination, ray_set), Verdict::accept}));
   std::vector<Connect> connects = policy.connect;
   std::sort(connects.begin(), connects.end());
   connects.erase(std::unique(connects.begin(), connects.end()), connects.end());
@@ -97,25 +96,25 @@ PolicyRules policy_rules(const Policy& policy, const std::string& bridge, const 
       throw Error("cannot apply '{}': one end must be a label", describe(c));
     if (c.from == public_label) {
       std::string to = use(c.to, c);
-      publish(rules, c, own_members(policy.labels.at(c.to), subnet), to_bridge,
+      publish(rules, c, own_members(policy.labels.at(c.to), subnet),
               towards(Side::destination, to));
       continue;
     }
     std::string from = use(c.from, c);
     if (c.to == public_label) {
       for (Protocol protocol : protocols(c))
-        rules.outwards.push_back(rule(describe(c), {from_bridge, towards(Side::source, from),
+        rules.outwards.push_back(rule(describe(c), {towards(Side::source, from),
                                                     MatchPort{protocol, c.first, c.last}, Verdict::accept}));
       continue;
     }
     std::string to = use(c.to, c);
     for (Protocol protocol : protocols(c))
       rules.inwards.push_back(
-          rule(describe(c), {to_bridge, towards(Side::source, from), towards(Side::destination, to),
+          rule(describe(c), {towards(Side::source, from), towards(Side::destination, to),
                              MatchPort{protocol, c.first, c.last}, Verdict::accept}));
     if (pinged.insert({c.from, c.to}).second)
       rules.inwards.push_back(rule(fmt::format("connect {} {} icmp", c.from, c.to),
-                                   {to_bridge, towards(Side::source, from), towards(Side::destination, to),
+                                   {towards(Side::source, from), towards(Side::destination, to),
                                     MatchProtocol{Protocol::icmp}, Verdict::accept}));
   }
   rules.sets.push_back({ray_set, AF_INET, sorted(policy.ray)});

@@ -38,9 +38,8 @@ struct Policy {
 // What of a policy a node's table is made from; the labels that no rule names are left out.
 struct PolicyRules {
   std::vector<NftSet> sets = {};
-  std::vector<NftRule> inwards = {};  // towards containers, in the forward chain; the rest is dropped
-  std::vector<NftRule> outwards =
-      {};  // from containers to the outside; the rest is dropped if egress is declared
+  std::vector<NftRule> inwards = {};   // of what goes to containers; the rest is dropped
+  std::vector<NftRule> outwards = {};  // of what leaves the pool; the rest is dropped if egress is declared
   std::vector<NftRule> published = {};  // in a nat chain at prerouting
   std::vector<NftRule> hairpins =
       {};  // in a nat chain at postrouting: a container that asks for its own port
@@ -48,7 +47,7 @@ struct PolicyRules {
 
 // Throws for a rule that names a label which isn't among the policy's: a typing error would close a door
 // silently. `subnet` is this node's: what it publishes are its own containers.
-PolicyRules policy_rules(const Policy& policy, const std::string& bridge, const Subnet& subnet);
+PolicyRules policy_rules(const Policy& policy, const Subnet& subnet);
 
 // "connect web db tcp 5432": for messages, and for `rayctl net rules`.
 std::string describe(const Connect& connect);

@@ -1,9 +1,11 @@
 #include "net/policy_read.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "net/firewall.h"
 #include "net/names.h"
 #include "net/nft.h"
 
@@ -66,16 +68,21 @@ std::vector<Reach> parse_reach(const std::string& rule, const std::string& bridg
 ReachTable read_reach(Netlink& netfilter, const std::string& bridge) {
   std::string table(node_table_name);
   ReachTable result;
-  std::vector<FoundChain> chains = list_chains(netfilter);
-  for (const char* chain : {"published", "passing"}) {
-    bool there = std::any_of(chains.begin(), chains.end(),
-                             [&](const FoundChain& c) { return c.table == table && c.name == chain; });
-    if (!there && std::string_view(chain) == "passing")
-      throw Error("cannot read the rules: there is no table 'inet {}' (is the node running?)", table);
-    if (!there) continue;
-    for (const std::string& rule : kernel_rules(netfilter, table, chain))
-      for (Reach& reach : parse_reach(rule, bridge)) result.rules.push_back(std::move(reach));
-  }
+  std::set<std::string> chains;
+  for (const FoundChain& chain : list_chains(netfilter))
+    if (chain.table == table) chains.insert(chain.name);
+  if (!chains.contains("passing"))
+    throw Error("cannot read the rules: there is no table 'inet {}' (is the node running?)", table);
+  // A chain and the condition under which its hook's chain jumps to it.
+  std::pair<std::string, std::string> places[] = {
+      {"published", ""},
+      {"passing", ""},
+      {std::string(to_containers_chain), fmt::format("oifname \"{}\" ", bridge)},
+      {std::string(from_containers_chain), fmt::format("iifname \"{}\" ", bridge)}};
+  for (const auto& [chain, condition] : places)
+    if (chains.contains(chain))
+      for (const std::string& rule : kernel_rules(netfilter, table, chain))
+        for (Reach& reach : parse_reach(condition + rule, bridge)) result.rules.push_back(std::move(reach));
   for (const std::string& set : list_sets(netfilter, table))
     if (!set.starts_with("peers"))
       result.members.push_back({end_of("@" + set), kernel_set(netfilter, table, set)});

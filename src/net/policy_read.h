@@ -18,8 +18,8 @@ struct Reach {
   bool operator==(const Reach&) const = default;
 };
 
-// Pure: what a rule in nft's words does; of the chain "passing" or "published". Empty for one that concerns
-// nobody.
+// Pure: what a rule in nft's words does; with the condition of the rule that jumped to its chain
+// before it. Empty for one that concerns nobody.
 std::vector<Reach> parse_reach(const std::string& rule, const std::string& bridge);
 
 struct ReachTable {

@@ -33,13 +33,14 @@ printf '#!/bin/sh\ncat >/dev/null\n' >"$rootmnt/usr/local/sbin/setfiles"
 chmod 755 "$rootmnt/usr/local/sbin/setfiles"
 echo 'AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys.d/ignition' >"$rootmnt/etc/ssh/sshd_config.d/ignition.conf"
 for stage in fetch disks mount files; do
-  chroot "$rootmnt" /usr/bin/env IGNITION_CONFIG_FILE=/run/ignition/config.ign /run/ignition/ignition --root=/ --platform=file \
-    --stage=$stage --log-to-stdout --config-cache=/run/ignition/cache --state-file=/run/ignition/state || panic "Ignition: $stage"
+  chroot "$rootmnt" /usr/bin/env PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin IGNITION_CONFIG_FILE=/run/ignition/config.ign /run/ignition/ignition --root=/ --platform=file \
+    --stage=$stage --log-to-stdout --config-cache=/run/ignition/cache --state-file=/run/ignition/state || { echo "Ignition: $stage failed" >/dev/console; poweroff -f; }
 done
 for directory in dev proc sys; do umount "$rootmnt/$directory"; done
 rm -r "$rootmnt/etc/selinux" "$rootmnt/usr/local/sbin/setfiles"
 touch "$rootmnt/etc/ignition-done"
 echo uninitialized >"$rootmnt/etc/machine-id"  # a first boot: systemd takes the units' presets
+ln -s /dev/null "$rootmnt/etc/systemd/system/systemd-firstboot.service"  # and asks nobody for anything
 END
 chmod 755 initrd/scripts/local-bottom/ignition initrd/ignition/ignition
 mkdir image

@@ -37,7 +37,7 @@ ip -n sw neigh add 10.64.0.0 lladdr 02:76:0a:40:00:00 dev vx nud permanent
 bridge -n sw fdb append 02:76:0a:40:00:00 dev vx dst 192.0.2.1
 ip -n sw route replace 10.64.0.0/26 via 10.64.0.0 dev vx onlink
 expect 1 in_sw python3 send.py "$(address c0)" 7000 10
-in_vm 0 nft list chain inet rayctl arriving >rules
+in_vm 0 nft list table inet rayctl >rules
 grep_quiet 'counter packets [1-9].*VXLAN from strangers' rules
 
 # fail closed: with the link gone, or a peer unknown, nothing of the pool takes the default route

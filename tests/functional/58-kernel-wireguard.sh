@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The kernel's WireGuard beside rayctl's own, in one cluster: they talk to each other, heal, change keys, and leave nothing
-# behind. Where the kernel lacks it, tests/e2e/overlay.sh runs this in a virtual machine.
+# behind. Where the kernel lacks it, tests/e2e/31-kernel-wireguard.sh runs this in a virtual machine.
 source "$(dirname "$0")/common.sh"
 source "$here/net_lab.sh"
 need tun wireguard

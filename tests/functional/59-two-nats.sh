@@ -47,7 +47,7 @@ u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for _ in range(100): u.sendto(b"canary-in-the-mine" * 20, (sys.argv[1], 9999)); time.sleep(0.005)' "$(address c2)"
 grep_none CANARY sniff.log
 # what isn't between those behind NAT isn't passed on
-in_vm 0 nft list chain inet rayctl arriving >rules
+in_vm 0 nft list table inet rayctl >rules
 equal "$(grep -c 'between nodes behind NAT' rules)" 2
 nodes reconcile; grep_quiet 'reconciled: 0 changes' node0.log
 nodes remove

@@ -99,7 +99,7 @@ TEST_CASE("rules read back from their expressions say what was put in", "[net]")
 TEST_CASE("members of one node take turns at a published port", "[net]") {
   Policy p = policy();
   p.labels["web"] = {at(67), at(3), at(70), at(69)};  // three are this node's
-  PolicyRules made = policy_rules(p, "rayctl0", parse_subnet("10.64.0.64/26"));
+  PolicyRules made = policy_rules(p, parse_subnet("10.64.0.64/26"));
   std::vector<std::string> texts;
   for (const NftRule& rule : made.published) texts.push_back(to_text(rule));
   CHECK(texts ==
@@ -108,7 +108,7 @@ TEST_CASE("members of one node take turns at a published port", "[net]") {
                                  "fib daddr type local tcp dport 80 dnat ip to 10.64.0.70"});
   CHECK(made.hairpins.size() == 3);
   p.labels["web"] = {at(3)};
-  made = policy_rules(p, "rayctl0", parse_subnet("10.64.0.64/26"));
+  made = policy_rules(p, parse_subnet("10.64.0.64/26"));
   CHECK(made.published.empty());
   CHECK(made.hairpins.empty());
 }
