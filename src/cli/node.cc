@@ -65,9 +65,10 @@ std::vector<Argument> node_arguments(Node& n) {
       option(
           "--claim-token-file", "FILE", &f.claim_token_file,
           "head: make no CA, wait for the operator who has the token too (rayctl up, rayctl context claim)"),
-      option("--memory", "SIZE", &n.memory,
-             "the container's limit (default: this machine's less 1 GiB, at least a tenth and at most a quarter "
-             "of it)"),
+      option(
+          "--memory", "SIZE", &n.memory,
+          "the container's limit (default: this machine's less 1 GiB, at least a tenth and at most a quarter "
+          "of it)"),
       option("--cpus", "N", &f.cpus, "the container's CPUs, fractions allowed (default: all)"),
       option("--shm-size", "SIZE", &n.shm_size, "size of /dev/shm, part of the memory (default 35 % of it)"),
       option("--entrypoint", "PATH", &f.entrypoint, "instead of the image's; '' drops it"),

@@ -260,9 +260,9 @@ int up(const Paths& paths, const UpWish& asked) {
   std::optional<Worker> worker;
   ClusterLook look;
   try {
-    worker.emplace(
-        paths, name,
-        Order{.kind = Order::Kind::keep, .deployment = wish.deployment, .settings = wish.settings}, "up");
+    worker.emplace(paths, name,
+                   Order{.kind = Order::Kind::keep, .deployment = wish.deployment, .settings = wish.settings},
+                   "up");
     look = watch_until(*worker, wish.wait, [&](const ClusterLook& l) {
       bool ending = std::any_of(l.machines.begin(), l.machines.end(),
                                 [](const MachineView& m) { return m.stage == Stage::ending; });

@@ -95,8 +95,8 @@ const std::vector<std::string>& metadata_names() {
 
 namespace {
 
-// Of every link: a container that sends such packets, by the way of NAT or to the node itself, would speak with
-// a node's voice.
+// Of every link: a container that sends such packets, by the way of NAT or to the node itself, would speak
+// with a node's voice.
 NftChain guard_vxlan(NftTable& table, const NodeRules& rules) {
   table.sets.push_back({"peers4", AF_INET, of_family(rules.peers, AF_INET)});
   table.sets.push_back({"peers6", AF_INET6, of_family(rules.peers, AF_INET6)});

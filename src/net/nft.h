@@ -62,7 +62,7 @@ struct ClampMss {};                         // tcp option maxseg size set rt mtu
 struct Masquerade {};                       // fully-random
 struct NoTrack {};                          // no connection tracking, and so no NAT; in raw chains
 enum class Verdict { accept, drop, stop };  // stop = return
-struct Jump {                               // to a chain without a hook, and back when none of its rules ends the way
+struct Jump {  // to a chain without a hook, and back when none of its rules ends the way
   std::string chain;
 };
 using Expression = std::variant<MatchLink, MatchFamily, MatchSubnet, MatchSet, MatchPort, MatchProtocol,

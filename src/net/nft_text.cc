@@ -120,9 +120,9 @@ std::string to_text(const NftTable& table) {
   for (const NftChain& chain : table.chains) {
     text += fmt::format("\tchain {} {{\n", chain.name);
     if (chain.hook)
-      text +=
-          fmt::format("\t\ttype {} hook {} priority {}; policy accept;\n",
-                      chain.type == ChainType::nat ? "nat" : "filter", hook_word(*chain.hook), chain.priority);
+      text += fmt::format("\t\ttype {} hook {} priority {}; policy accept;\n",
+                          chain.type == ChainType::nat ? "nat" : "filter", hook_word(*chain.hook),
+                          chain.priority);
     for (const NftRule& rule : chain.rules)
       text += fmt::format("\t\t{} comment \"{}\"\n", to_text(rule), rule.comment);
     text += "\t}\n";

@@ -82,9 +82,9 @@ PolicyRules policy_rules(const Policy& policy, const Subnet& subnet) {
   };
   auto towards = [&](Side side, const std::string& set) { return MatchSet{side, set, AF_INET}; };
 
-  rules.inwards.push_back(rule(
-      "Ray's own containers",
-      {towards(Side::source, ray_set), towards(Side::destination, ray_set), Verdict::accept}));
+  rules.inwards.push_back(
+      rule("Ray's own containers",
+           {towards(Side::source, ray_set), towards(Side::destination, ray_set), Verdict::accept}));
   std::vector<Connect> connects = policy.connect;
   std::sort(connects.begin(), connects.end());
   connects.erase(std::unique(connects.begin(), connects.end()), connects.end());
@@ -96,8 +96,7 @@ PolicyRules policy_rules(const Policy& policy, const Subnet& subnet) {
       throw Error("cannot apply '{}': one end must be a label", describe(c));
     if (c.from == public_label) {
       std::string to = use(c.to, c);
-      publish(rules, c, own_members(policy.labels.at(c.to), subnet),
-              towards(Side::destination, to));
+      publish(rules, c, own_members(policy.labels.at(c.to), subnet), towards(Side::destination, to));
       continue;
     }
     std::string from = use(c.from, c);
@@ -109,9 +108,8 @@ PolicyRules policy_rules(const Policy& policy, const Subnet& subnet) {
     }
     std::string to = use(c.to, c);
     for (Protocol protocol : protocols(c))
-      rules.inwards.push_back(
-          rule(describe(c), {towards(Side::source, from), towards(Side::destination, to),
-                             MatchPort{protocol, c.first, c.last}, Verdict::accept}));
+      rules.inwards.push_back(rule(describe(c), {towards(Side::source, from), towards(Side::destination, to),
+                                                 MatchPort{protocol, c.first, c.last}, Verdict::accept}));
     if (pinged.insert({c.from, c.to}).second)
       rules.inwards.push_back(rule(fmt::format("connect {} {} icmp", c.from, c.to),
                                    {towards(Side::source, from), towards(Side::destination, to),

@@ -38,8 +38,8 @@ struct Policy {
 // What of a policy a node's table is made from; the labels that no rule names are left out.
 struct PolicyRules {
   std::vector<NftSet> sets = {};
-  std::vector<NftRule> inwards = {};   // of what goes to containers; the rest is dropped
-  std::vector<NftRule> outwards = {};  // of what leaves the pool; the rest is dropped if egress is declared
+  std::vector<NftRule> inwards = {};    // of what goes to containers; the rest is dropped
+  std::vector<NftRule> outwards = {};   // of what leaves the pool; the rest is dropped if egress is declared
   std::vector<NftRule> published = {};  // in a nat chain at prerouting
   std::vector<NftRule> hairpins =
       {};  // in a nat chain at postrouting: a container that asks for its own port

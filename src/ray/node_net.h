@@ -42,8 +42,8 @@ wg::TunnelTable wanted_tunnel(const cluster::ClusterView& view, const std::strin
                               const net::WireguardDevice& device, uint64_t version);
 
 inline constexpr const char* default_overlay = "auto";
-// How this node encrypts: as it was told itself, else as its cluster is, else as its kernel can. "" = not at all:
-// a cluster that encrypts refuses it.
+// How this node encrypts: as it was told itself, else as its cluster is, else as its kernel can. "" = not at
+// all: a cluster that encrypts refuses it.
 std::string own_encryption(const std::string& own, const std::string& cluster);
 
 // Settings of a cluster (Cluster::settings) that this part reads.

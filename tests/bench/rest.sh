@@ -5,13 +5,7 @@
 # timeout: 400
 # network: host
 source "$(dirname "$0")/lib.sh"
-need_root
-need network_namespaces overlayfs
-need_command busybox
-D=$T
-. "$top/tests/demo/lab.sh"
-export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
-mkdir ctx; cp "$(command -v busybox)" ctx/
+source "$here/app_lab.sh"
 cat >ctx/Dockerfile <<'END'
 FROM scratch
 COPY --chmod=755 busybox /bin/busybox
@@ -26,14 +20,9 @@ exec httpd -f -p 52365 -h /srv
 run
 END
 make_lab vm0 vm1 vm2
-for vm in vm0 vm1 vm2; do
-  mkdir -p $vm
-  on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
-  rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
-done
-sizes=(--memory 512M --cpus 1)
+app_image vm0 vm1 vm2
 worker=(--role worker --join "$lab_network.10" "${sizes[@]}")
-start_node vm0 --role head --image app:1 --workers 2 "${sizes[@]}"
+start_head 2
 wait_for 60 test -s "$T/vm0/state/cluster/worker-token"
 
 # until_ready VM FLAG...: starts the node and prints the milliseconds until it says that its network is made

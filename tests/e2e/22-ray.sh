@@ -1,12 +1,22 @@
 #!/usr/bin/env bash
 # Real Ray in virtual machines: `rayctl up` with a head and two workers, healthy, driver.py computes pi with tasks on each of
-# them, down. Not without KVM unless E2E_RAY=1 says so: Ray gives its processes 30 s to start, which emulated processors need
-# all of an idle machine for.
-# timeout: 3000
+# them, down. Not without KVM unless E2E_RAY=1 says so: it takes the better part of an hour. Ray gives its processes 30 s to
+# start, which emulated processors exceed: there, the image's Ray waits longer, and is otherwise what it is.
+# timeout: 4800
 source "$(dirname "$0")/lib.sh"
 [ -n "${E2E_RAY-}" ] || [ -w /dev/kvm ] || skip kvm 'this machine has no KVM (E2E_RAY=1 tries it all the same)'
 start_host
 build_ray
+if [ ! -w /dev/kvm ]; then
+  mkdir patient
+  printf '%s\n' "FROM $REGISTRY_HERE/${IMAGE#*/}" 'ENV RAY_DASHBOARD_STARTUP_TIMEOUT_S=900' \
+    'RUN sed -i "s/raylet_start_wait_time_s = 30/raylet_start_wait_time_s = 900/" /home/ray/venv/lib/python3*/site-packages/ray/_private/node.py' \
+    >patient/Dockerfile
+  in_cache rayctl build -t "$REGISTRY_HERE/patient" patient
+  in_cache rayctl push "$REGISTRY_HERE/patient"
+  in_cache rayctl rmi "$REGISTRY_HERE/patient"
+  IMAGE=$REGISTRY/patient
+fi
 stage 'Ray image, built or from the cache, and pushed'
 vm prepare
 stage 'machine image (where there is none yet)'

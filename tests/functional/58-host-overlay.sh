@@ -2,13 +2,7 @@
 # --overlay host: containers have their machine's own network. Names lead to the machines, a port that is taken is named,
 # nothing of ours is in the kernel, not afterwards either.
 source "$(dirname "$0")/common.sh"
-need_root
-need network_namespaces overlayfs
-need_command busybox
-D=$T
-. "$top/tests/demo/lab.sh"
-export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
-mkdir ctx; cp "$(command -v busybox)" ctx/
+source "$here/app_lab.sh"
 cat >ctx/run <<'RUN'
 #!/bin/busybox sh
 echo "this is $1"
@@ -24,20 +18,15 @@ make_lab vm0 vm1
 kernel() { on_vm "$1" ip -br link; on_vm "$1" ip route; on_vm "$1" nft list ruleset; on_vm "$1" sysctl net.ipv4.ip_forward; }
 for vm in vm0 vm1; do
   kernel $vm >before-$vm
-  mkdir -p $vm
-  on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
-  rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
 done
+app_image vm0 vm1
 nsenter --net=/run/netns/$lab-vm0 busybox nc -l -p 6379 </dev/null & holder=$!  # somebody else's
 on_exit "kill $holder 2>/dev/null || true"
-sizes=(--memory 512M --cpus 1)
-start_node vm0 --role head --image app:1 --workers 1 --overlay host "${sizes[@]}"
-wait_for 30 test -s "$T/vm0/state/cluster/worker-token"
+start_head 1 --overlay host
 taken() { grep -q "TCP port 6379 (Ray's head) is taken on this machine by process $holder (busybox), and with overlay 'host'" vm0/log; }
 wait_for 30 taken
 kill $holder
-start_node vm1 --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"
-both_run() { [ "$(node vm0 ps | grep -c ' Up ')" = 2 ]; }
+start_workers vm1
 wait_for 90 both_run
 node vm0 status >status
 grep_quiet 'overlay host \(no overlay, not encrypted\)$' status

@@ -3,43 +3,12 @@
 # so are names and connections, within 5 s.
 # timeout: 300
 source "$(dirname "$0")/common.sh"
-need_root
-need network_namespaces overlayfs tun
-need_command busybox
-D=$T
-. "$top/tests/demo/lab.sh"
-export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
-mkdir ctx; cp "$(command -v busybox)" ctx/
-cat >ctx/run <<'RUN'
-#!/bin/busybox sh
-[ "$1" != head ] || exec /bin/busybox httpd -f -p 8265 -h /
-exec /bin/busybox sleep 1000
-RUN
-cat >ctx/Dockerfile <<'X'
-FROM scratch
-COPY --chmod=755 busybox run /bin/
-ENV PATH=/bin
-X
+source "$here/app_lab.sh"
+need tun
 make_lab vm0 vm1
-for vm in vm0 vm1; do  # a network that eats the usual ports, as VMware's NSX does
-  on_vm $vm nft -f - <<'X'
-table ip nsx { chain in { type filter hook prerouting priority -400; udp dport { 4789, 8472, 51820 } counter drop; }; }
-X
-done
-for vm in vm0 vm1; do
-  mkdir -p $vm
-  on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
-  rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
-done
-sizes=(--memory 512M --cpus 1)
-start_node vm0 --role head --image app:1 --workers 1 --overlay userspace --overlay-port 4999 "${sizes[@]}"
-wait_for 30 test -s "$T/vm0/state/cluster/worker-token"
-start_node vm1 --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"
-both_run() { [ "$(node vm0 ps | grep -c ' Up ')" = 2 ]; }
-wait_for 90 both_run
-inside=$(node vm1 ps -o json | python3 -c 'import json, sys
-print(next(c["pid"] for c in json.load(sys.stdin) if c.get("pid") and c["node"] == "ray-wk-0"))')
-worker() { nsenter -t "$inside" -n -m /bin/busybox "$@"; }
+eat_usual_ports vm0 vm1
+app_image vm0 vm1
+start_pair --overlay userspace --overlay-port 4999
 resolves() { worker nslookup head.q 127.0.0.11 | grep -q 10.64.; }
 talks() { worker timeout 2 /bin/busybox wget -qO- "http://$head:8265/bin/run" | cmp -s - ctx/run; }
 wait_for 20 resolves

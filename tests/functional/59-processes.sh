@@ -4,39 +4,12 @@
 # for it. The head's supervisor is away for longer than every limit: what runs goes on and talks.
 # timeout: 300
 source "$(dirname "$0")/common.sh"
-need_root
-need network_namespaces overlayfs tun
-need_command busybox
-D=$T
-. "$top/tests/demo/lab.sh"
-export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
-mkdir ctx; cp "$(command -v busybox)" ctx/
-cat >ctx/run <<'RUN'
-#!/bin/busybox sh
-[ "$1" != head ] || exec /bin/busybox httpd -f -p 8265 -h /
-exec /bin/busybox sleep 1000
-RUN
-cat >ctx/Dockerfile <<'X'
-FROM scratch
-COPY --chmod=755 busybox run /bin/
-ENV PATH=/bin
-X
+source "$here/app_lab.sh"
+need tun
 make_lab vm0 vm1
-for vm in vm0 vm1; do
-  mkdir -p $vm
-  on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
-  rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
-done
-sizes=(--memory 512M --cpus 1)
-start_node vm0 --role head --image app:1 --workers 1 --overlay userspace "${sizes[@]}"
-wait_for 30 test -s "$T/vm0/state/cluster/worker-token"
-start_node vm1 --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"
-both_run() { [ "$(node vm0 ps | grep -c ' Up ')" = 2 ]; }
-wait_for 90 both_run
+app_image vm0 vm1
+start_pair --overlay userspace
 pid_of() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["pid"])' "vm1/run/$1/status.json"; }
-inside=$(node vm1 ps -o json | python3 -c 'import json, sys
-print(next(c["pid"] for c in json.load(sys.stdin) if c.get("pid") and c["node"] == "ray-wk-0"))')
-worker() { nsenter -t "$inside" -n -m /bin/busybox "$@"; }
 resolves() { worker nslookup head.q 127.0.0.11 | grep -q 10.64.; }
 talks() { worker timeout 2 /bin/busybox wget -qO- "http://$head:8265/bin/run" | cmp -s - ctx/run; }
 wait_for 20 resolves
@@ -85,7 +58,7 @@ equal "$(grep -c 'exited' vm1/log || true)" 0
 # the head's supervisor is gone for a minute: names and packets all the while, and afterwards the same containers
 kill -9 "$(cat vm0/pid)"
 for _ in $(seq 12); do sleep 5; resolves; talks; done
-start_node vm0 --role head --image app:1 --workers 1 --overlay userspace "${sizes[@]}"
+start_head 1 --overlay userspace
 wait_for 30 both_run
 kill -0 "$inside"; resolves; talks
 grep_none "is down$" vm0/log

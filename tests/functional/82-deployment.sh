@@ -4,13 +4,8 @@
 # timeout: 300
 # network: host
 source "$(dirname "$0")/common.sh"
-need_root
-need network_namespaces overlayfs vxlan
-need_command busybox
-D=$T
-. "$top/tests/demo/lab.sh"
-export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
-mkdir ctx; cp "$(command -v busybox)" ctx/
+source "$here/app_lab.sh"
+need vxlan
 cat >ctx/Dockerfile <<'END'
 FROM scratch
 COPY --chmod=755 busybox /bin/busybox
@@ -24,16 +19,10 @@ serve
 CMD ["/bin/serve", "default"]
 END
 make_lab vm0 vm1 vm2
-for vm in vm0 vm1 vm2; do
-  mkdir -p $vm
-  on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
-  rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
-  rayctl --state-dir "$T/$vm/state" tag app:1 app:2
-done
-sizes=(--memory 512M --cpus 1)
-start_node vm0 --role head --image app:1 --workers 2 --overlay vxlan "${sizes[@]}"
-wait_for 60 test -s "$T/vm0/state/cluster/worker-token"
-for vm in vm1 vm2; do start_node $vm --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"; done
+app_image vm0 vm1 vm2
+for vm in vm0 vm1 vm2; do rayctl --state-dir "$T/$vm/state" tag app:1 app:2; done
+start_head 2 --overlay vxlan
+start_workers vm1 vm2
 joined() { [ "$(node vm0 status | grep -c ' joined ')" = 3 ]; }
 wait_for 90 joined
 equal "$(node vm0 deploy)" 'no deployment: each node runs its own Ray'

@@ -4,13 +4,10 @@
 # timeout: 240
 # network: host
 source "$(dirname "$0")/common.sh"
-need_root
-need network_namespaces overlayfs tun
-need_command busybox dig iperf3 jq
-D=$T away=${AWAY:-30}
-. "$top/tests/demo/lab.sh"
-export -n RAYCTL_STATE_DIR RAYCTL_RUN_DIR
-mkdir ctx; cp "$(command -v busybox)" ctx/
+source "$here/app_lab.sh"
+need tun
+need_command dig iperf3 jq
+away=${AWAY:-30}
 cat >ctx/Dockerfile <<'END'
 FROM scratch
 COPY --chmod=755 busybox /bin/busybox
@@ -18,16 +15,9 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 CMD ["sleep", "100000"]
 END
 make_lab vm0 vm1 vm2
-for vm in vm0 vm1 vm2; do
-  mkdir -p $vm
-  on_exit "rm -rf --one-file-system '$T/$vm/state' '$T/$vm/run'"
-  rayctl --state-dir "$T/$vm/state" --run-dir "$T/$vm/run" build -t app:1 ctx >build.log 2>&1 || { cat build.log; exit 1; }
-done
-sizes=(--memory 512M --cpus 1)
-start_head() { start_node vm0 --role head --image app:1 --workers 2 --overlay userspace "${sizes[@]}"; }
-start_head
-wait_for 60 test -s "$T/vm0/state/cluster/worker-token"
-for vm in vm1 vm2; do start_node $vm --role worker --join "$lab_network.10" --token-file "$T/vm0/state/cluster/worker-token" "${sizes[@]}"; done
+app_image vm0 vm1 vm2
+start_head 2 --overlay userspace
+start_workers vm1 vm2
 cat >talk.spec <<'END'
 (define Namespace "talk")
 (define one (label "one" (docker "app:1")))
@@ -97,7 +87,7 @@ echo "the head's supervisor is dead for $away s"
 sleep "$away"
 grep_quiet "the head .* can't be reached" vm1/log
 begin=$EPOCHREALTIME
-start_head
+start_head 2 --overlay userspace
 wait_for 30 node vm0 status
 # who is merely remembered has told nothing yet
 back() { [ "$(node vm0 status -o json | jq '[.nodes[] | select(.report)] | length')" = 3 ]; }
