@@ -66,6 +66,7 @@ class Local : public Provider {
   size_t user_data_limit() const override { return 1 << 20; }
   size_t parallel_calls() const override { return 4; }
   std::string default_size() const override { return usual_size; }
+  bool list_lags() const override { return false; }
   std::vector<std::string> regions() const override { return {region}; }
 
   Place place(const std::string& text) const override {
@@ -354,7 +355,11 @@ std::vector<Machine> Local::list(const std::string& cluster, const std::vector<s
   std::vector<Machine> machines;
   for (const std::string& key : keys(cluster)) {
     std::string directory = machine_directory(cluster, key);
-    if (auto record = read_record(directory)) machines.push_back(observe(*record, directory));
+    auto record = read_record(directory);
+    if (!record) continue;
+    Machine machine = observe(*record, directory);
+    // Without a process it isn't one yet, or never was: a boot that was interrupted is asked for again.
+    if (machine.state != MachineState::requested) machines.push_back(std::move(machine));
   }
   return machines;
 }

@@ -146,6 +146,7 @@ class Provider {
   virtual size_t user_data_limit() const = 0;            // bytes, before any encoding
   virtual size_t parallel_calls() const = 0;             // more threads than that gain nothing
   virtual std::string default_size() const = 0;          // when nobody said anything about it
+  virtual bool list_lags() const { return true; }        // a machine may be missing from list() for a while
   virtual std::vector<std::string> regions() const = 0;  // that are known, the default one first
   // Region and zone from what users write ("us-west-1b", "Central US"; "" = the default region).
   // invalid, with the nearest name, for one that isn't known.

@@ -79,6 +79,7 @@ Sighting Clouds::look(const std::string& cluster, const Regions& regions) {
     std::vector<cloud::Machine> found = provider(tasks[i].first).list(cluster, tasks[i].second);
     std::lock_guard lock(mutex);
     for (cloud::Machine& machine : found) sighting.machines.push_back(std::move(machine));
+    if (!provider(tasks[i].first).list_lags()) sighting.prompt.insert(tasks[i].first);
   });
   sighting.seen_regions = regions;
   sighting.when = cluster::wall_now();

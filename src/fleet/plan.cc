@@ -208,7 +208,8 @@ Reconciled reconcile(std::vector<MachineRecord>& records, const Sighting& sighti
       continue;
     }
     if (sighting.seen_regions.count({record.provider, record.region}) == 0) continue;
-    bool fresh = sighting.when - record.asked < (record.listed ? times.settle : times.appear);
+    bool fresh = sighting.prompt.count(record.provider) == 0 &&
+                 sighting.when - record.asked < (record.listed ? times.settle : times.appear);
     if (record.phase == Phase::wanted) continue;  // asked again under its key
     if (fresh && !record.refused) continue;       // still to appear
     end(record, sighting.when, was_booted ? "lost: its cloud doesn't list it any more" : "ended");

@@ -4,10 +4,11 @@
 # start, which emulated processors exceed: there, the image's Ray waits longer, and is otherwise what it is.
 # timeout: 4800
 source "$(dirname "$0")/lib.sh"
-[ -n "${E2E_RAY-}" ] || [ -w /dev/kvm ] || skip kvm 'this machine has no KVM (E2E_RAY=1 tries it all the same)'
+kvm() { (: <>/dev/kvm) 2>/dev/null; }  # the file may be there without the rest
+[ -n "${E2E_RAY-}" ] || kvm || skip kvm 'this machine has no KVM (E2E_RAY=1 tries it all the same)'
 start_host
 build_ray
-if [ ! -w /dev/kvm ]; then
+if ! kvm; then
   mkdir patient
   printf '%s\n' "FROM $REGISTRY_HERE/${IMAGE#*/}" 'ENV RAY_DASHBOARD_STARTUP_TIMEOUT_S=900' \
     'RUN sed -i "s/raylet_start_wait_time_s = 30/raylet_start_wait_time_s = 900/" /home/ray/venv/lib/python3*/site-packages/ray/_private/node.py' \

@@ -14,6 +14,7 @@ on_exit "pgrep -f -- '-pidfile $T/state/local/' | xargs -r kill -9"
 up=(up --provider Local --namespace cut --size 1x2 --head-size 1x2 --image "$IMAGE" --insecure-registry "$REGISTRY" --overlay vxlan
   --yes --wait 20m --workers 2)
 # In a group of its own, which gets Ctrl-C as a whole, as from a terminal. (Background jobs of a script ignore SIGINT.)
+on_exit 'kill -9 -- "-$pid" 2>/dev/null || true'  # before its machines, which it would replace
 begin() { env --default-signal=INT setsid "$T/www/rayctl" "$@" >"$T/said" 2>&1 </dev/null & pid=$!; }
 until_so() { (wait_for "$@") || { cat "$T/said" >&2; exit 1; }; }
 processes() { pgrep -c -f -- "-pidfile $machines/" || true; }

@@ -2,7 +2,7 @@
 # Names that aren't ours: servers that are silent, refuse, fail, lie or change; what comes back, and how soon.
 source "$(dirname "$0")/common.sh"
 need_root; need network_namespaces; need_command dig jq python3
-make_netns c1
+make_netns c1 c2
 # upstream.py PORT KIND: answers A 192.0.2.PORT%250 in its KIND of way; says on stdout what it is asked
 cat >upstream.py <<'PY'
 import socket, struct, sys, threading
@@ -51,7 +51,7 @@ version=0
 table() {  # UPSTREAM-PORT...
   version=$((version + 1))
   jq -n --argjson v "$version" --arg ports "$*" '{version: $v, pools: ["10.64.0.0/12"], names: {"head.q": ["10.64.0.2"]},
-    upstreams: [$ports | split(" ")[] | select(. != "") | "127.0.0.1#\(.)"], resolv_conf: env.RESOLV, containers: [{id: "c1", netns: "/run/netns/c1"}]}' >table.tmp
+    upstreams: [$ports | split(" ")[] | select(. != "") | "127.0.0.1#\(.)"], resolv_conf: env.RESOLV, containers: [("c1", "c2") | {id: ., netns: "/run/netns/\(.)"}]}' >table.tmp
   mv table.tmp dns/table.json
   [ ! -e dns/status.json ] || wait_for 3 jq -e ".table == $version" dns/status.json
 }
@@ -103,6 +103,27 @@ last=$!
 sleep 0.3; within 1000 ask +short head.q; equal "$(cat took.out)" 10.64.0.2
 wait "$last"; grep_quiet 'status: SERVFAIL' last
 awk '/Query time/ { exit !($4 >= 3000 && $4 <= 4900) }' last || { cat last; fail 'how long a client waits'; }
+
+# one container's queries don't take what the others need: above 256 in flight they fail at once
+cat >many.py <<'PY'
+import socket, struct, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setblocking(False); s.connect(('127.0.0.11', 53)); failed = 0
+def reap():
+    global failed
+    try:
+        while True: failed += s.recv(512)[3] & 15 == 2
+    except BlockingIOError: pass
+for i in range(400):
+    s.send(struct.pack('>6H', i, 0x100, 1, 0, 0, 0) + b'\6%06d\4many\4test\0\0\1\0\1' % i)
+    if i % 20 == 19: time.sleep(0.01); reap()
+time.sleep(1); reap()
+print(failed)
+PY
+equal "$(ip netns exec c1 python3 many.py)" $((400 - 256)) 'queries that fail at once'
+background other ip netns exec c2 dig @127.0.0.11 +time=3 +tries=1 other.test
+wait_for 2 grep -q 'udp other.test' up5307.log
+equal "$(ip netns exec c2 dig @127.0.0.11 +short head.q)" 10.64.0.2
+wait_for 10 jq -e '.in_flight == 0 or (has("in_flight") | not)' dns/status.json
 
 # upstreams of the host: read from its file, and again when that changes, is replaced, or comes by a link
 start 53 good

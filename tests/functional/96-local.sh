@@ -41,7 +41,7 @@ grep_quiet 'its QEMU process ended' reason
 boot two half >/dev/null
 kill_machine two half
 sed -i 's/"started": true/"started": false/' "$clusters/two/half/machine.json"  # as it was before QEMU ran
-equal "$(machine list two | jq -r '.[0].state')" requested
+equal "$(machine list two)" '[]' 'a machine that never ran'
 boot two half >/dev/null
 equal "$(machine list two | jq -r '.[0].state')" running
 mkdir "$clusters/two/empty"  # not even a record

@@ -53,6 +53,16 @@ wait_for 60 grep -Eq "ending i-[0-9a-f]+ in us-east-1: machine 4 runs a second t
 wait_for 10 eval '[ "$(count)" = 2 ]'
 equal "$(rayctl machines -o json | jq -r '.[0].machines[] | select(.number == 4) | .id')" "$id"
 
+# --- stopped (SIGSTOP): its commands say so and end; afterwards it goes on ---
+kill -STOP "$daemon"
+timeout 10 "$RAYCTL" machines >machines || fail 'machines waits for a stopped daemon'
+grep_quiet '^Machine-4\{Worker' machines
+code=0; timeout 60 "$RAYCTL" run d.json --image ray --endpoint "$E" 2>err || code=$?
+kill -CONT "$daemon"
+equal "$code" 1 'exit code of run under a stopped daemon'
+cat err
+wait_for 30 eval 'rayctl run d.json --image ray --endpoint "$E"'
+
 # --- kill -9: the machines go on, and the next daemon too ---
 kill -9 "$daemon"; wait "$daemon" 2>/dev/null || true
 boto "ec2.terminate_instances(InstanceIds=['$(rayctl machines -o json | jq -r '.[0].machines[] | select(.number == 4) | .id')'])" >/dev/null

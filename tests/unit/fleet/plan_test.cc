@@ -220,6 +220,8 @@ TEST_CASE("lost machines are replaced, late lists are given time", "[fleet]") {
     s.machines.pop_back();
     CHECK(reconcile(records, s, uid).lost.empty());
     CHECK(plan(deployment(2), records).empty());
+    s.prompt = {records[2].provider};  // its lists don't lag
+    CHECK(reconcile(records, s, uid).lost == Numbers{4});
   }
   SECTION("in a region that wasn't looked at") {
     s.machines.clear();
