@@ -65,6 +65,16 @@ wait_for 120 all_well 3
 snapshot | cmp - before
 stage 'restart and kill -9 of a supervisor'
 
+# --- a worker's clock jumps ahead and back: nothing ends, names and packets go on ---
+by_name() { rayctl exec head wget -qO- http://ray-wk-0.q:52365/name && rayctl exec head wget -qO- http://ray-wk-1.q:52365/name; }
+for jump in '+2 hours' '-2 hours' '-40 minutes' '+40 minutes'; do
+  on_worker "sudo date -s '$jump'" >/dev/null
+  for _ in 1 2 3; do sleep 4; by_name >/dev/null; done
+  wait_for 60 all_well 3
+done
+snapshot | cmp - before
+stage 'a clock that jumps'
+
 # --- one worker fewer, one more: the head isn't touched ---
 up 1
 equal "$(healthy)" 2 'healthy containers'
