@@ -1,6 +1,7 @@
 // Blocking work beside the loop: done by a small pool, its result comes back into the loop.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -16,7 +17,11 @@ namespace rayctl::ray {
 class Jobs {
  public:
   explicit Jobs(boost::asio::io_context& io) : io_(io) {}
-  ~Jobs() { pool_.stop(); }  // running jobs are waited for
+  ~Jobs() {  // running jobs are waited for
+    ending_ = true;
+    pool_.stop();
+  }
+  const std::atomic<bool>& ending() const { return ending_; }  // long jobs look at it, and give up
 
   // `work` runs in the pool; then `done(result, error)` in the loop, `error` empty when it worked.
   template <class T>
@@ -38,6 +43,7 @@ class Jobs {
 
  private:
   boost::asio::io_context& io_;
+  std::atomic<bool> ending_ = false;
   boost::asio::thread_pool pool_{3};
 };
 

@@ -112,7 +112,9 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
       });
     };
     job<ReadyImage>([paths = host.paths, config = host.config, name = place.image, images = host.images,
-                     progress] { return ready_image(paths, config, name, *images, progress); },
+                     progress, &cancel = host.jobs.ending()] {
+                      return ready_image(paths, config, name, *images, progress, cancel);
+                    },
                     [this](ReadyImage image) {
                       pull_failures = 0;
                       make(std::move(image));

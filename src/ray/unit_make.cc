@@ -43,8 +43,9 @@ oci::PullOptions telling_percents(const std::function<void(int)>& progress) {
 
 oci::Image pull_image(oci::Store& store, oci::Layers& layers, const NodeConfig& config,
                       const oci::Reference& reference, ImageAccess& access,
-                      const std::function<void(int)>& progress) {
+                      const std::function<void(int)>& progress, const std::atomic<bool>& cancel) {
   oci::RegistryOptions options;
+  options.cancel = &cancel;
   options.ca_file = registry_file(config.registry_ca);
   options.auth_file = registry_file(config.registry_auth);
   options.insecure = std::find(config.insecure_registries.begin(), config.insecure_registries.end(),
@@ -123,7 +124,8 @@ std::vector<std::string> own_names(const UnitPlace& place, const std::string& id
 }  // namespace
 
 ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
-                       ImageAccess& access, const std::function<void(int percent)>& progress) {
+                       ImageAccess& access, const std::function<void(int percent)>& progress,
+                       const std::atomic<bool>& cancel) {
   oci::Store store(join(paths.state_dir, "store"));
   oci::Layers layers(paths.state_dir);
   auto in_use = std::make_shared<oci::StoreLock>(store.use());
@@ -134,7 +136,7 @@ ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::
     oci::Reference reference = oci::parse_reference(name);
     bool here = store.find(oci::to_string(reference)).has_value();
     if (!here) info("pulling {}", name);
-    image = here ? store.resolve(name) : pull_image(store, layers, config, reference, access, progress);
+    image = here ? store.resolve(name) : pull_image(store, layers, config, reference, access, progress, cancel);
   }
   std::vector<std::string> lowerdirs = oci::layer_directories(store, layers, image);
   return {image.config, std::move(lowerdirs), oci::needed_by(store, image.descriptor), std::move(in_use)};

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Nodes that can't be let in: one whose disk was copied from another's, one that the pool has no addresses for. Each is told
+# Nodes that can't be let in, or that wait for an image: one whose disk was copied from another's, one that the pool has no addresses for. Each is told
 # why and what to do; the cluster goes on without noticing.
 # timeout: 240
 source "$(dirname "$0")/common.sh"
@@ -29,3 +29,11 @@ full() { grep -qE "cannot give node 3 a subnet: pool '10\.99\.0\.0/25' holds 2 n
 wait_for 30 full
 both_up; resolves
 equal "$(node vm0 status | grep -cE '^ray-')" 2 'nodes'
+
+# an image of a registry that doesn't answer holds nobody up at the end
+node vm2 node stop >/dev/null 2>&1 || true
+node vm2 node reset --yes >/dev/null
+start_node vm2 --role head --image registry.example.invalid/none "${sizes[@]}"
+wait_for 30 grep -q 'pulling registry.example.invalid/none' vm2/log
+sleep 1
+timeout 10 "$RAYCTL" --state-dir "$T/vm2/state" --run-dir "$T/vm2/run" node stop || fail 'node stop waits for a pull'
