@@ -26,7 +26,7 @@ rayctl() { "$T/www/rayctl" "$@"; }
 machines=$T/state/local/clusters/rays
 on_exit "pgrep -f -- '-pidfile $T/state/local/' | xargs -r kill -9"
 
-rayctl up --provider Local --namespace rays --workers "${E2E_WORKERS:-2}" --size 1x3 --head-size 2x4 --image "$IMAGE" \
+rayctl up --provider Local --namespace rays --workers "${E2E_WORKERS:-2}" --size 2x3 --head-size 2x4 --image "$IMAGE" \
   --insecure-registry "$REGISTRY" --yes --wait 40m
 stage 'up: until Ray is healthy'
 rayctl machines
