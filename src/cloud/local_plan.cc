@@ -63,8 +63,10 @@ std::vector<std::string> qemu_argv(const LocalMachine& m) {
   if (!m.image.kernel.empty()) {
     add("-kernel", m.image.kernel);
     if (!m.image.initrd.empty()) add("-initrd", m.image.initrd);
-    add("-append",
-        fmt::format("root=/dev/vda rw console={} systemd.show_status=0", arm ? "ttyAMA0" : "ttyS0"));
+    // An emulated PC's kernel doesn't trust the TSCs, which are in step there, and reads the time from the
+    // HPET: under QEMU's one lock, which several processors then fight for until nothing else gets it.
+    add("-append", fmt::format("root=/dev/vda rw console={} systemd.show_status=0{}",
+                               arm ? "ttyAMA0" : "ttyS0", m.kvm || arm ? "" : " tsc=reliable"));
   }
   add("-drive", fmt::format("if=virtio,format=qcow2,discard=unmap,file={}", file("disk.qcow2")));
   add("-drive", fmt::format("if=virtio,format=raw,readonly=on,file={}", file("seed.iso")));

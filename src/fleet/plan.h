@@ -26,7 +26,7 @@ struct PlanTimes {
 struct Sighting {
   std::vector<cloud::Machine> machines;
   std::set<std::pair<std::string, std::string>> seen_regions;  // (provider, region)
-  std::set<std::string> prompt;  // providers whose lists don't lag
+  std::set<std::string> prompt;                                // providers whose lists don't lag
   WallTime when{};
 };
 

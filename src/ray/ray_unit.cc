@@ -31,8 +31,7 @@ using namespace std::chrono_literals;
 constexpr auto probe_timeout = 5s;
 // A Ray that never got well, or hasn't been well for so long, is started anew.
 constexpr auto patience = 10min;
-constexpr auto pull_retry_first = 2s;
-constexpr auto pull_retry_most = 60s;
+constexpr std::chrono::seconds pull_retry_first = 2s, pull_retry_most = 60s;
 constexpr auto percent_pause = 500ms;
 constexpr uint64_t tail_lines = 40;
 
@@ -111,25 +110,24 @@ struct RayUnit::State : std::enable_shared_from_this<RayUnit::State> {
         if (auto self = unit.lock()) self->pulled(percent);
       });
     };
-    job<ReadyImage>([paths = host.paths, config = host.config, name = place.image, images = host.images,
-                     progress, &cancel = host.jobs.ending()] {
-                      return ready_image(paths, config, name, *images, progress, cancel);
-                    },
-                    [this](ReadyImage image) {
-                      pull_failures = 0;
-                      make(std::move(image));
-                      host.gate.leave(place.image);
-                    },
-                    [this](const std::string& error) {
-                      host.gate.leave(place.image);
-                      if (want_stop) return stopped();
-                      auto delay = std::min<std::chrono::seconds>(
-                          pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
-                      waits_for_image = true;
-                      set_stage(Stage::pulling,
-                                fmt::format("{}, again in {}", place.image, human_duration(delay)), error);
-                      after(delay, [this] { obtain(); });
-                    });
+    job<ReadyImage>(
+        [host = host, name = place.image, progress] {
+          return ready_image(host.paths, host.config, name, *host.images, progress, host.jobs.ending());
+        },
+        [this](ReadyImage image) {
+          pull_failures = 0;
+          make(std::move(image));
+          host.gate.leave(place.image);
+        },
+        [this](const std::string& error) {
+          host.gate.leave(place.image);
+          if (want_stop) return stopped();
+          auto delay = std::min(pull_retry_first * (1 << std::min(pull_failures++, 5)), pull_retry_most);
+          waits_for_image = true;
+          std::string detail = fmt::format("{}, again in {}", place.image, human_duration(delay));
+          set_stage(Stage::pulling, detail, error);
+          after(delay, [this] { obtain(); });
+        });
   }
 
   // Says so twice a second at most: the report goes to the head each time.

@@ -136,7 +136,8 @@ ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::
     oci::Reference reference = oci::parse_reference(name);
     bool here = store.find(oci::to_string(reference)).has_value();
     if (!here) info("pulling {}", name);
-    image = here ? store.resolve(name) : pull_image(store, layers, config, reference, access, progress, cancel);
+    image =
+        here ? store.resolve(name) : pull_image(store, layers, config, reference, access, progress, cancel);
   }
   std::vector<std::string> lowerdirs = oci::layer_directories(store, layers, image);
   return {image.config, std::move(lowerdirs), oci::needed_by(store, image.descriptor), std::move(in_use)};

@@ -27,8 +27,8 @@ struct ReadyImage {
 
 // The image by its name: from the store when it is there, else pulled. "head:NAME" is the head's: there it
 // must be in the store, elsewhere it is fetched from the head, which is asked each time for what NAME is now.
-// `progress` hears of whole percents, from other threads; `cancel`, set by one, ends what a registry is asked.
-// Throws with the registry's or the head's reason.
+// `progress` hears of whole percents, from other threads; `cancel`, set by one, ends what a registry is
+// asked. Throws with the registry's or the head's reason.
 ReadyImage ready_image(const Paths& paths, const NodeConfig& config, const std::string& name,
                        ImageAccess& access, const std::function<void(int percent)>& progress,
                        const std::atomic<bool>& cancel);
