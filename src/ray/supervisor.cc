@@ -24,6 +24,7 @@
 #include "ray/registries.h"
 #include "ray/sd_notify.h"
 #include "ray/unit_set.h"
+#include "run/footprint.h"
 #include "run/sealed.h"
 
 namespace rayctl::ray {
@@ -33,6 +34,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr auto network_retry = std::chrono::seconds(5);
+constexpr auto settling = std::chrono::seconds(10);
 
 // One supervisor a state directory: two would fight over containers and links.
 FileLock lock_state(const Paths& paths) {
@@ -144,6 +146,11 @@ class Supervisor {
     if (!control_) return;
     control_->report(report);
     sd_notify(fmt::format("STATUS={} {}", stage_name(report.stage), report.detail));
+    if (report.stage != Stage::healthy) return;
+    settled_.expires_after(settling);
+    settled_.async_wait([](const boost::system::error_code& error) {
+      if (!error) run::release_code_pages();  // what only the start needed
+    });
   }
 
   void refused(const std::string& why) {
@@ -174,7 +181,7 @@ class Supervisor {
   std::unique_ptr<NodeControl> control_;
   std::unique_ptr<ImageServer> image_server_;
   std::unique_ptr<cluster::LocalServer> local_;
-  asio::steady_timer retry_{io_};
+  asio::steady_timer retry_{io_}, settled_{io_};
   bool waiting_for_token_ = false;
   int code_ = 0;
   std::string refusal_;

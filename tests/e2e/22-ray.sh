@@ -10,7 +10,7 @@ start_host
 build_ray
 if ! kvm; then
   mkdir patient
-  printf '%s\n' "FROM $REGISTRY_HERE/${IMAGE#*/}" 'ENV RAY_DASHBOARD_STARTUP_TIMEOUT_S=900' \
+  printf '%s\n' "FROM $REGISTRY_HERE/${IMAGE#*/}" 'ENV RAY_DASHBOARD_STARTUP_TIMEOUT_S=900 RAY_agent_register_timeout_ms=900000' \
     'RUN sed -i "s/raylet_start_wait_time_s = 30/raylet_start_wait_time_s = 900/" /home/ray/venv/lib/python3*/site-packages/ray/_private/node.py' \
     >patient/Dockerfile
   in_cache rayctl build -t "$REGISTRY_HERE/patient" patient
