@@ -51,6 +51,11 @@ wait_for 60 bash -c "'$e2e/vm.sh' ssh -n head 'systemctl show -p NRestarts --val
 until_healthy 60
 snapshot | cmp - before
 as_root 'dmesg | grep -c "Out of memory" || true' >oom
+# what holds the cgroup is stopped (SIGSTOP): nobody waits for it
+as_root 'kill -STOP $(systemctl show -p MainPID --value rayctl-pods); systemctl restart rayctl-node'
+until_healthy 60
+snapshot | cmp - before
+as_root 'kill -CONT $(systemctl show -p MainPID --value rayctl-pods)'
 stage 'restart and kill -9 of the supervisor'
 
 # --- draining, starting, and the death of what holds the cgroup ---
