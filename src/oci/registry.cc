@@ -158,9 +158,9 @@ Credentials Registry::credentials_for(const Scope& scope) {
   return find_credentials(host_, scope.repository, options_.auth_file);
 }
 
-std::string Registry::fetch_token(const Challenge& challenge, const Scope& scope,
-                                  const Credentials& credentials) {
-  if (!credentials.registry_token.empty()) return credentials.registry_token;
+Registry::Authorization Registry::fetch_token(const Challenge& challenge, const Scope& scope,
+                                              const Credentials& credentials) {
+  if (!credentials.registry_token.empty()) return {"Bearer " + credentials.registry_token};
   std::string realm = challenge.value("realm");
   validate_realm(realm, base_url());
   std::vector<std::string> scopes = scope.list();
@@ -183,11 +183,8 @@ std::string Registry::fetch_token(const Challenge& challenge, const Scope& scope
     }
     if (last.status == 200) {
       AccessToken token = parse_token(last.body);
-      std::lock_guard lock(mutex_);
-      tokens_[key_of(scope.list())] = {
-          "Bearer " + token.token,
-          std::chrono::steady_clock::now() + token.lifetime - std::chrono::seconds(10)};
-      return token.token;
+      return {"Bearer " + token.token,
+              std::chrono::steady_clock::now() + token.lifetime - std::chrono::seconds(10)};
     }
   }
   RegistryError error(last.status, "cannot log in to '{}': {}", host_, error_text(last));
@@ -199,33 +196,30 @@ std::string Registry::fetch_token(const Challenge& challenge, const Scope& scope
 }
 
 // The header that goes with a request; `refused` is the answer that asks for a better one.
-std::string Registry::authorization(const Scope& scope, const HttpResponse* refused) {
+Registry::Authorization Registry::authorization(const Scope& scope, const HttpResponse* refused) {
   std::optional<Challenge> challenge;
   if (refused) {
     for (const std::string& header : refused->all("WWW-Authenticate"))
       for (Challenge& c : parse_challenges(header))
         if (!challenge && (c.scheme == "bearer" || c.scheme == "basic")) challenge = std::move(c);
-    if (!challenge) return "";
+    if (!challenge) return {};
     std::lock_guard lock(mutex_);
     challenge_ = challenge;
   } else {
     std::lock_guard lock(mutex_);
     if (auto it = tokens_.find(key_of(scope.list()));
         it != tokens_.end() && it->second.expires > std::chrono::steady_clock::now())
-      return it->second.header;
+      return it->second;
     challenge = challenge_;
-    if (!challenge) return "";
+    if (!challenge) return {};
     challenge->values.erase("scope");  // it was another request's
   }
   Credentials credentials = credentials_for(scope);
   if (challenge->scheme == "basic") {
-    if (credentials.username.empty()) return "";
-    std::string header = basic_authorization(credentials);
-    std::lock_guard lock(mutex_);
-    tokens_[key_of(scope.list())] = {header, std::chrono::steady_clock::time_point::max()};
-    return header;
+    if (credentials.username.empty()) return {};
+    return {basic_authorization(credentials)};
   }
-  return "Bearer " + fetch_token(*challenge, scope, credentials);
+  return fetch_token(*challenge, scope, credentials);
 }
 
 HttpResponse Registry::call(const HttpRequest& request, const Scope& scope, const OnBody& on_body) {
@@ -236,16 +230,22 @@ HttpResponse Registry::call(const HttpRequest& request, const Scope& scope, cons
     accepted = [&](const HttpResponse& head) { return head.status == 401 ? Sink{} : on_body(head); };
   // only the registry itself hears a secret: an upload's location may lie elsewhere
   bool own = same_origin(parse_url(request.url), parse_url(base_url()));
-  std::string header = own ? authorization(scope, nullptr) : "";
+  Authorization with = own ? authorization(scope, nullptr) : Authorization{};
   for (int logins = 0;; ++logins) {
     HttpRequest authorised = request;
-    if (!header.empty()) authorised.headers.emplace_back("Authorization", header);
+    if (!with.header.empty()) authorised.headers.emplace_back("Authorization", with.header);
     HttpResponse response = perform(authorised, accepted);
     bool asked = response.status == 401 && same_origin(parse_url(response.url), parse_url(base_url()));
+    // Others get to see it only now: a token that is good for one request is its own.
+    if (!asked && !with.header.empty()) {
+      std::lock_guard lock(mutex_);
+      tokens_[key_of(scope.list())] = with;
+    }
     if (!asked || logins == most_logins) return response;
-    std::string better = authorization(scope, &response);
-    if (better.empty() || (better == header && better.starts_with("Basic "))) return response;
-    header = better;
+    Authorization better = authorization(scope, &response);
+    if (better.header.empty() || (better.header == with.header && better.header.starts_with("Basic ")))
+      return response;
+    with = better;
   }
 }
 

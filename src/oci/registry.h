@@ -99,8 +99,12 @@ class Registry {
   HttpResponse call(const HttpRequest& request, const Scope& scope, const OnBody& on_body = {});
   HttpResponse call_with_retry(const HttpRequest& request, const Scope& scope);
   HttpResponse perform(const HttpRequest& request, const OnBody& on_body);
-  std::string authorization(const Scope& scope, const HttpResponse* refused);
-  std::string fetch_token(const Challenge& challenge, const Scope& scope, const Credentials& credentials);
+  struct Authorization {
+    std::string header = {};
+    std::chrono::steady_clock::time_point expires = std::chrono::steady_clock::time_point::max();
+  };
+  Authorization authorization(const Scope& scope, const HttpResponse* refused);
+  Authorization fetch_token(const Challenge& challenge, const Scope& scope, const Credentials& credentials);
   Credentials credentials_for(const Scope& scope);
   // What the registry says about its refusal, or else the status.
   static std::string error_text(const HttpResponse& response);
@@ -110,11 +114,6 @@ class Registry {
   bool try_upload_chunks(Upload& upload, std::string location);
   std::string start_upload(const Upload& upload);
 
-  struct CachedToken {
-    std::string header;
-    std::chrono::steady_clock::time_point expires;
-  };
-
   std::string host_;
   RegistryOptions options_;
   HttpOptions http_options_;
@@ -122,7 +121,7 @@ class Registry {
   std::vector<Http> idle_;
   std::string base_url_;
   std::optional<Challenge> challenge_;  // of the last refusal: tokens are fetched before they are asked for
-  std::map<std::string, CachedToken> tokens_;    // by scope
+  std::map<std::string, Authorization> tokens_;  // by scope
   std::map<std::string, std::string> sessions_;  // uploads that a refused mount opened
 };
 
