@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Real Ray in virtual machines: `rayctl up` with a head and two workers, healthy, driver.py computes pi with tasks on each of
-# them, down. Not without KVM unless E2E_RAY=1 says so: it takes the better part of an hour. Ray gives its processes 30 s to
-# start, which emulated processors exceed: there, the image's Ray waits longer (then
-# fails and is started again, when the others are at rest), and is otherwise what it is.
+# Real Ray in virtual machines: `rayctl up` with a head and two workers (E2E_WORKERS), healthy, driver.py computes pi with
+# tasks on each of them, down. Not without KVM unless E2E_RAY=1 says so: Ray gives its processes 30 s to start, which emulated
+# processors exceed; there, the image's Ray waits 90 s, then is started again while the others rest, and is otherwise what it
+# is. With one worker on two idle cores that took six minutes.
 # timeout: 4800
 source "$(dirname "$0")/lib.sh"
 kvm() { [ -w /dev/kvm ] && { [ "$(uname -m)" != x86_64 ] || grep -qE ' (vmx|svm)( |$)' /proc/cpuinfo; }; }  # the file alone says little
