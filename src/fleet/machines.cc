@@ -106,13 +106,10 @@ Reconciled Machines::look(const Regions& regions, const PlanTimes& times) {
   }
   if (!result.changed.empty()) ledger_.commit();
   forget_documents();
-  std::map<std::string, std::vector<cloud::Machine>> doubles;  // by provider
-  for (const cloud::Machine& machine : result.doubles) {
+  for (const cloud::Machine& machine : result.doubles)
     warn("ending {} in {}: machine {} runs a second time", machine.id, machine.region,
          number_of_key(machine.key).value_or(0));
-    doubles[machine.provider].push_back(machine);
-  }
-  for (const auto& [name, machines] : doubles) clouds_.provider(name).terminate(machines);
+  end(result.doubles);
   return result;
 }
 
@@ -241,11 +238,16 @@ void Machines::terminate(const std::vector<uint32_t>& numbers, const std::string
 }
 
 void Machines::terminate_ending() {
-  std::map<std::string, std::vector<cloud::Machine>> by_provider;
+  std::vector<cloud::Machine> machines;
   for (const MachineRecord& r : ledger_.data().machines)
-    if (r.phase == Phase::ending && !r.id.empty())
-      by_provider[r.provider].push_back(machine_of(r, ledger_.data().name));
-  for (const auto& [name, machines] : by_provider) clouds_.provider(name).terminate(machines);
+    if (r.phase == Phase::ending && !r.id.empty()) machines.push_back(machine_of(r, ledger_.data().name));
+  end(machines);
+}
+
+void Machines::end(const std::vector<cloud::Machine>& machines) {
+  std::map<std::string, std::vector<cloud::Machine>> by_provider;
+  for (const cloud::Machine& machine : machines) by_provider[machine.provider].push_back(machine);
+  for (const auto& [name, part] : by_provider) clouds_.provider(name).terminate(part);
 }
 
 std::vector<cloud::Leftover> Machines::sweep(std::chrono::seconds patience) {

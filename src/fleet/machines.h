@@ -57,6 +57,7 @@ class Machines {
   std::vector<cloud::Leftover> sweep(std::chrono::seconds patience);
 
  private:
+  void end(const std::vector<cloud::Machine>& machines);  // in their clouds
   void forget_documents();
 
   const Home home_;

@@ -162,8 +162,11 @@ void join(Plan& plan, const std::vector<const Wish*>& wishes,
 Reconciled reconcile(std::vector<MachineRecord>& records, const Sighting& sighting, std::string_view uid,
                      const PlanTimes& times) {
   Reconciled result;
-  std::unordered_map<std::string, std::string> id_of;
-  for (const MachineRecord& record : records) id_of[record.key] = record.id;
+  auto known_as = [&](const cloud::Machine& machine) {
+    return std::any_of(records.begin(), records.end(), [&](const MachineRecord& record) {
+      return record.key == machine.key && record.id == machine.id;
+    });
+  };
   std::unordered_map<std::string, const cloud::Machine*> by_key;
   for (const cloud::Machine& machine : sighting.machines) {
     if (!key_has_uid(machine.key, uid)) {
@@ -175,7 +178,7 @@ Reconciled reconcile(std::vector<MachineRecord>& records, const Sighting& sighti
     if (fresh) continue;
     const cloud::Machine*& chosen = place->second;
     const cloud::Machine* other = &machine;
-    if (!running(*chosen) || (running(machine) && machine.id == id_of[machine.key])) std::swap(chosen, other);
+    if (!running(*chosen) || (running(machine) && known_as(machine))) std::swap(chosen, other);
     if (running(*other)) result.doubles.push_back(*other);
   }
   std::set<std::string> known;
